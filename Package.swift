@@ -1,0 +1,104 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// One set of settings for every target of ours, so that no module is checked more loosely than another.
+/// `MARTLET_STRICT=1` (set by CI) turns every warning into an error.
+let settings: [SwiftSetting] =
+    [
+        .swiftLanguageMode(.v6),
+        .enableUpcomingFeature("ExistentialAny"),
+        .enableUpcomingFeature("InternalImportsByDefault"),
+        .enableUpcomingFeature("MemberImportVisibility"),
+    ] + (Context.environment["MARTLET_STRICT"] == "1" ? [.treatAllWarnings(as: .error)] : [])
+
+let nio: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
+let posix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")
+let embedded: Target.Dependency = .product(name: "NIOEmbedded", package: "swift-nio")
+let concurrencyHelpers: Target.Dependency = .product(name: "NIOConcurrencyHelpers", package: "swift-nio")
+let protobuf: Target.Dependency = .product(name: "SwiftProtobuf", package: "swift-protobuf")
+let arguments: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
+let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
+let atomics: Target.Dependency = .product(name: "Atomics", package: "swift-atomics")
+let collections: Target.Dependency = .product(name: "DequeModule", package: "swift-collections")
+let heap: Target.Dependency = .product(name: "HeapModule", package: "swift-collections")
+
+func library(_ name: String, _ dependencies: [Target.Dependency], exclude: [String] = []) -> Target {
+    .target(name: name, dependencies: dependencies, exclude: exclude, swiftSettings: settings)
+}
+
+func tests(_ name: String, _ dependencies: [Target.Dependency], resources: [Resource] = []) -> Target {
+    .testTarget(name: name, dependencies: dependencies, resources: resources, swiftSettings: settings)
+}
+
+let package = Package(
+    name: "martlet",
+    products: [
+        .executable(name: "martlet", targets: ["martlet"]),
+        .executable(name: "martletctl", targets: ["martletctl"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
+        .package(url: "https://github.com/apple/swift-protobuf", from: "1.39.0"),
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
+        .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
+        .package(url: "https://github.com/apple/swift-atomics", from: "1.3.0"),
+        .package(url: "https://github.com/jpsim/Yams", from: "6.2.0"),
+    ],
+    targets: [
+        // System libraries.
+        .systemLibrary(name: "CLMDB", providers: [.apt(["liblmdb-dev"])]),
+        .systemLibrary(name: "CNghttp2", providers: [.apt(["libnghttp2-dev"])]),
+        .systemLibrary(name: "COpenSSL", providers: [.apt(["libssl-dev"])]),
+        .systemLibrary(name: "CZlib", providers: [.apt(["zlib1g-dev"])]),
+        .target(name: "CPlatform"),
+
+        // The core: no I/O of its own, no clock, no threads.
+        library("Primitives", ["CPlatform"]),
+        library("IOInterfaces", ["Primitives", "CPlatform"]),
+        library("Wire", ["Primitives", protobuf], exclude: ["Protos"]),
+        library("RaftCore", ["Primitives"]),
+        library("WriteAheadLog", ["Primitives", "IOInterfaces"]),
+        library("MVCC", ["Primitives", "Wire", "CLMDB", collections]),
+        library("Watch", ["Primitives", "Wire", "MVCC", collections]),
+        library("Leasing", ["Primitives", heap]),
+        library("StateMachine", ["Primitives", "Wire", "MVCC", "Leasing"]),
+        library("Replica", ["Primitives", "Wire", "RaftCore", collections]),
+        library(
+            "ServerCore",
+            ["Primitives", "IOInterfaces", "Wire", "RaftCore", "WriteAheadLog", "MVCC", "Watch", "Leasing",
+             "StateMachine", "Replica"]),
+
+        // The shell: sockets, threads, configuration.
+        library("TransportSecurity", ["COpenSSL", "CPlatform", nio, posix, concurrencyHelpers]),
+        library(
+            "Transport",
+            ["Primitives", "CNghttp2", "CZlib", "TransportSecurity", nio, posix, concurrencyHelpers, collections]),
+        library("Client", ["Primitives", "Wire", "Transport", "TransportSecurity", nio, posix]),
+        library(
+            "Server",
+            ["Primitives", "IOInterfaces", "Wire", "MVCC", "Watch", "Leasing", "StateMachine", "Replica",
+             "ServerCore", "Transport", "TransportSecurity", "CPlatform", nio, posix, concurrencyHelpers, logging,
+             atomics, collections]),
+        .executableTarget(name: "martlet", dependencies: ["Server", arguments], swiftSettings: settings),
+        .executableTarget(
+            name: "martletctl",
+            dependencies: ["Client", "Wire", "Primitives", "CPlatform", "TransportSecurity", arguments, nio, posix],
+            swiftSettings: settings),
+
+        tests("PrimitivesTests", ["Primitives"]),
+        tests("WireTests", ["Wire", "Primitives", protobuf]),
+        tests("RaftCoreTests", ["RaftCore", "Primitives"]),
+        tests("WriteAheadLogTests", ["WriteAheadLog", "IOInterfaces", "Primitives"]),
+        tests("MVCCTests", ["MVCC", "Wire", "Primitives"]),
+        tests("WatchTests", ["Watch", "MVCC", "Wire", "Primitives"]),
+        tests("LeasingTests", ["Leasing", "Primitives"]),
+        tests(
+            "ServerCoreTests",
+            ["ServerCore", "StateMachine", "Replica", "RaftCore", "WriteAheadLog", "IOInterfaces", "MVCC", "Wire",
+             "Leasing", "Primitives"]),
+        tests("TransportSecurityTests", ["TransportSecurity", nio, posix, embedded]),
+        tests("TransportTests", ["Transport", "TransportSecurity", "Primitives", nio, posix, embedded]),
+        tests("ServerTests", ["Server", "Client", "Wire", "Primitives", nio, posix]),
+    ]
+)
