@@ -62,12 +62,15 @@ let package = Package(
         library("MVCC", ["Primitives", "Wire", "CLMDB", collections]),
         library("Watch", ["Primitives", "Wire", "MVCC", collections]),
         library("Leasing", ["Primitives", heap]),
-        library("StateMachine", ["Primitives", "Wire", "MVCC", "Leasing"]),
+        library("Membership", ["Primitives"]),
+        library("StateMachine", ["Primitives", "Wire", "MVCC", "Leasing", "Membership"]),
         library("Replica", ["Primitives", "Wire", "RaftCore", collections]),
         library(
             "ServerCore",
-            ["Primitives", "IOInterfaces", "Wire", "RaftCore", "WriteAheadLog", "MVCC", "Watch", "Leasing",
-             "StateMachine", "Replica"]),
+            [
+                "Primitives", "IOInterfaces", "Wire", "RaftCore", "WriteAheadLog", "MVCC", "Watch", "Leasing",
+                "StateMachine", "Replica",
+            ]),
 
         // The shell: sockets, threads, configuration.
         library("TransportSecurity", ["COpenSSL", "CPlatform", nio, posix, concurrencyHelpers]),
@@ -77,9 +80,11 @@ let package = Package(
         library("Client", ["Primitives", "Wire", "Transport", "TransportSecurity", nio, posix]),
         library(
             "Server",
-            ["Primitives", "IOInterfaces", "Wire", "MVCC", "Watch", "Leasing", "StateMachine", "Replica",
-             "ServerCore", "Transport", "TransportSecurity", "CPlatform", nio, posix, concurrencyHelpers, logging,
-             atomics, collections]),
+            [
+                "Primitives", "IOInterfaces", "Wire", "MVCC", "Watch", "Leasing", "StateMachine", "Replica",
+                "ServerCore", "Transport", "TransportSecurity", "CPlatform", nio, posix, concurrencyHelpers, logging,
+                atomics, collections,
+            ]),
         .executableTarget(name: "martlet", dependencies: ["Server", arguments], swiftSettings: settings),
         .executableTarget(
             name: "martletctl",
@@ -95,8 +100,10 @@ let package = Package(
         tests("LeasingTests", ["Leasing", "Primitives"]),
         tests(
             "ServerCoreTests",
-            ["ServerCore", "StateMachine", "Replica", "RaftCore", "WriteAheadLog", "IOInterfaces", "MVCC", "Wire",
-             "Leasing", "Primitives"]),
+            [
+                "ServerCore", "StateMachine", "Replica", "RaftCore", "WriteAheadLog", "IOInterfaces", "MVCC", "Wire",
+                "Leasing", "Primitives",
+            ]),
         tests("TransportSecurityTests", ["TransportSecurity", nio, posix, embedded]),
         tests("TransportTests", ["Transport", "TransportSecurity", "Primitives", nio, posix, embedded]),
         tests("ServerTests", ["Server", "Client", "Wire", "Primitives", nio, posix]),

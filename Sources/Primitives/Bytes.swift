@@ -1,8 +1,4 @@
-#if canImport(Musl)
-public import Musl
-#else
 public import Glibc
-#endif
 
 /// An immutable, shared, contiguous run of bytes: a key, a record, a log payload. Copies share storage.
 ///

@@ -1,0 +1,44 @@
+# The commands of the project; README.md says what each is for.
+
+PACKAGES       := libssl-dev zlib1g-dev libnghttp2-dev liblmdb-dev
+TEST_PACKAGES  := etcd-client nghttp2-client openssl python3 python3-pip
+ETCD_VERSION   := 3.5.1
+RELEASE        := .build/release
+REFERENCE      := .build/reference
+
+.PHONY: run build test lint bench soak fuzz reference clean
+
+run: build
+	@./.ci/start
+
+build:
+	@./.ci/dependencies $(PACKAGES)
+	swift build -c release --product martlet
+	swift build -c release --product martletctl
+
+# Everything that proves the build: style, unit and model tests, the real etcdctl, a real etcd beside it, kill -9.
+test: reference
+	@./.ci/dependencies $(PACKAGES) $(TEST_PACKAGES)
+	$(MAKE) lint
+	swift build -c release --product martlet
+	swift build -c release --product martletctl
+	MARTLET_BIN=$(RELEASE) MARTLET_REFERENCE=$(CURDIR)/$(REFERENCE) swift test
+
+lint:
+	swift format lint --strict --parallel --recursive Package.swift $$(git ls-files 'Sources/*.swift' 'Tests/*.swift' | grep -v /Generated/)
+
+# The real etcd that tests and benchmarks run beside: only ever started on loopback.
+reference: $(REFERENCE)/etcd
+
+$(REFERENCE)/etcd:
+	@./.ci/dependencies $(PACKAGES) $(TEST_PACKAGES)
+	@./.ci/reference $(ETCD_VERSION) $(REFERENCE)
+
+bench: reference build
+	$(RELEASE)/martletctl bench compare --martlet $(RELEASE)/martlet --etcd $(REFERENCE)/etcd --work .build/bench
+
+soak: reference build
+	MARTLET_SOAK=1 MARTLET_BIN=$(RELEASE) MARTLET_REFERENCE=$(CURDIR)/$(REFERENCE) swift test --filter Soak
+
+clean:
+	swift package clean

@@ -1,0 +1,40 @@
+/// Why a request was refused: the values behind every error a client can see. Texts and gRPC codes stand in one table
+/// in `Server`. Source: etcd-behaviour, section 2.
+package enum RequestError: Error, Sendable, Hashable {
+    // The request itself.
+    case emptyKey
+    case keyNotFound
+    case valueProvided
+    case leaseProvided
+    case tooManyOperations
+    case duplicateKey
+    case invalidSortOption
+    case requestTooLarge
+    /// The bytes are not the message the method takes.
+    case malformed
+
+    // The store.
+    case compacted
+    case futureRevision
+    case noSpace
+    case corrupt
+
+    // Leases.
+    case leaseNotFound
+    case leaseExists
+    case leaseTTLTooLarge
+
+    // The cluster.
+    case noLeader
+    case notLeader
+    case leaderChanged
+    case badLeaderTransferee
+    case memberNotFound
+    case tooManyRequests
+    case timeout
+    case stopped
+    case notCapable
+    case wrongDowngradeVersionFormat
+    case invalidDowngradeTarget
+    case noInflightDowngrade
+}
