@@ -4,8 +4,8 @@ package import Primitives
 /// its last occurrence; unknown fields are skipped. Source: spec rows `mvccpb.KeyValue`.
 @frozen
 package struct KeyValueView {
-    package var key = UnsafeRawBufferPointer(start: nil, count: 0)
-    package var value = UnsafeRawBufferPointer(start: nil, count: 0)
+    package var key = UnsafeRawBufferPointer.empty
+    package var value = UnsafeRawBufferPointer.empty
     /// The revision of the put that created the key.
     package var createRevision: Int64 = 0
     /// The revision of the put that wrote this value.
@@ -29,6 +29,30 @@ package struct KeyValueView {
             default: try reader.skip(tag)
             }
         }
+    }
+}
+
+extension KeyValueView: WireEncodable {
+    @inlinable
+    package var encodedSize: Int {
+        KeyValueCodec.encodedSize(
+            keyCount: key.count, createRevision: createRevision, modRevision: modRevision, version: version,
+            valueCount: value.count, lease: lease)
+    }
+
+    @inlinable
+    package func write(to writer: inout ProtoWriter) {
+        KeyValueCodec.write(
+            to: &writer, key: key, createRevision: createRevision, modRevision: modRevision, version: version,
+            value: value, lease: lease)
+    }
+
+    /// The same record without its value, as a range with `keys_only` returns it.
+    @inlinable
+    package var withoutValue: KeyValueView {
+        var copy = self
+        copy.value = .empty
+        return copy
     }
 }
 

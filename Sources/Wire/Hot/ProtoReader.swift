@@ -158,3 +158,9 @@ package struct ProtoReader {
         cursor += count
     }
 }
+
+extension UnsafeRawBufferPointer {
+    /// No bytes: what a view holds for an absent `bytes` field.
+    @inlinable @inline(__always)
+    package static var empty: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: nil, count: 0) }
+}

@@ -107,6 +107,12 @@ package struct ProtoWriter {
         varint(value)
     }
 
+    /// An `int32` or an enum's number, 0 included.
+    @inlinable @inline(__always)
+    package mutating func int32Always(_ number: UInt32, _ value: Int32) {
+        uint64Always(number, UInt64(bitPattern: Int64(value)))
+    }
+
     package mutating func stringAlways(_ number: UInt32, _ value: String) {
         var copy = value
         copy.withUTF8 { message(number, UnsafeRawBufferPointer($0)) }
@@ -149,6 +155,11 @@ package enum ProtoSize {
     package static func uint64Always(_ number: UInt32, _ value: UInt64) -> Int { tag(number) + varint(value) }
 
     @inlinable @inline(__always)
+    package static func int32Always(_ number: UInt32, _ value: Int32) -> Int {
+        uint64Always(number, UInt64(bitPattern: Int64(value)))
+    }
+
+    @inlinable @inline(__always)
     package static func int64(_ number: UInt32, _ value: Int64) -> Int { uint64(number, UInt64(bitPattern: value)) }
 
     @inlinable @inline(__always)
@@ -168,4 +179,47 @@ package enum ProtoSize {
     }
 
     package static func string(_ number: UInt32, _ value: String) -> Int { bytes(number, count: value.utf8.count) }
+}
+
+/// A message that knows its exact size and can write itself.
+package protocol WireEncodable {
+    /// How many bytes `write(to:)` writes.
+    var encodedSize: Int { get }
+    /// Writes the fields in the order of their numbers.
+    func write(to writer: inout ProtoWriter)
+}
+
+extension WireEncodable {
+    /// The message in memory of its own.
+    @inlinable
+    package func encoded() -> Bytes {
+        Bytes(count: encodedSize) { buffer in
+            var writer = ProtoWriter(buffer)
+            write(to: &writer)
+            writer.finish()
+        }
+    }
+}
+
+extension ProtoWriter {
+    /// An embedded message, also when it is empty.
+    @inlinable
+    package mutating func message(_ number: UInt32, _ message: some WireEncodable) {
+        messageHeader(number, count: message.encodedSize)
+        message.write(to: &self)
+    }
+
+    /// An embedded message that is already encoded, also when it is empty.
+    @inlinable
+    package mutating func message(_ number: UInt32, _ encoded: Bytes) {
+        encoded.withUnsafeBytes { message(number, $0) }
+    }
+}
+
+extension ProtoSize {
+    /// An embedded message, also when it is empty.
+    @inlinable
+    package static func message(_ number: UInt32, _ encodable: some WireEncodable) -> Int {
+        message(number, count: encodable.encodedSize)
+    }
 }

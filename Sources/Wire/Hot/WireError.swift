@@ -18,16 +18,6 @@ package enum WireError: Error, Equatable, Sendable {
     case invalidUTF8(offset: Int)
 }
 
-/// Limits of the hot codecs, so that hostile bytes cannot exhaust the stack.
-package enum ProtoLimits {
-    /// How many groups (a proto2 relic, seen here only as unknown fields) may be open at once.
-    package static let groupDepthMax = 64
-    /// How many `TxnRequest` or `TxnResponse` messages may be nested, the outermost included.
-    package static let txnDepthMax = 64
-    /// How many raft messages may be nested in `Message.responses`, the outermost included.
-    package static let raftMessageDepthMax = 8
-}
-
 /// How the bytes after a tag are laid out. Source: protobuf encoding, "message structure".
 @frozen
 package enum WireType: UInt8, Sendable {
