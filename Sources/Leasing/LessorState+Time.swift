@@ -153,11 +153,11 @@ extension LessorState {
         for (id, lease) in leases {
             keys += lease.keys.count
             for key in lease.keys { invariant(leaseOfKey[key] == id, "key \(key) is on two leases") }
-            invariant((lease.deadline != nil) == isPrimary, "lease \(id) has a deadline off the primary, or none on it")
+            invariant((lease.deadline != nil) == isPrimary, "lease \(id) has a deadline, or none, against the role")
         }
         invariant(keys == leaseOfKey.count, "a key hangs on a lease that is gone")
-        invariant(isPrimary || expiries.isEmpty && checkpoints.isEmpty && offered.isEmpty && withdrawals.isEmpty,
-            "a lessor that is not primary has timed entries")
+        let isTimed = !(expiries.isEmpty && checkpoints.isEmpty && offered.isEmpty && withdrawals.isEmpty)
+        invariant(isPrimary || !isTimed, "a lessor that is not primary has timed entries")
         var entries: [LeaseID: Int] = [:]
         for entry in expiries.unordered where isCurrent(entry) {
             entries[entry.id, default: 0] += 1
@@ -165,7 +165,8 @@ extension LessorState {
         }
         for (id, lease) in leases where isPrimary {
             invariant(entries[id, default: 0] == (lease.isOffered ? 0 : 1), "lease \(id) has no entry, or two")
-            invariant(offered.count { $0.id == id } == (lease.isOffered ? 1 : 0), "lease \(id) is not among the offered")
+            let offers = offered.count { $0.id == id }
+            invariant(offers == (lease.isOffered ? 1 : 0), "lease \(id) is not among the offered")
         }
         invariant(offered.count <= configuration.revokesPendingMax, "too many revocations are pending")
         invariant(expiries.count <= 2 * leases.count + 1024, "the expiry heap holds on to the past")
