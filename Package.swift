@@ -93,7 +93,7 @@ let package = Package(
 
         tests("PrimitivesTests", ["Primitives"]),
         tests("WireTests", ["Wire", "Primitives", protobuf]),
-        tests("RaftCoreTests", ["RaftCore", "Primitives"]),
+        tests("RaftCoreTests", ["RaftCore", "Primitives"], resources: [.copy("Data")]),
         tests("WriteAheadLogTests", ["WriteAheadLog", "IOInterfaces", "Primitives"]),
         tests("MVCCTests", ["MVCC", "Wire", "Primitives"]),
         tests("WatchTests", ["Watch", "MVCC", "Wire", "Primitives"]),

@@ -18,7 +18,17 @@
 package import Primitives
 
 /// One member's Raft state machine. Every call is synchronous and touches memory only; after any call, look at
-/// `hasReady`.
+/// `hasReady`. The entry points stand in the files of their aspect:
+///
+/// - `Raft+Ready`: `hasReady`, `ready()`, `appendDurable(through:)`, `applied(through:)`, `evict(through:)`,
+///   `compactLog(through:)`
+/// - `Raft+Step`: `tick()`, `step(_:)`
+/// - `Raft+Proposal`: `propose(_:)`, `proposeConfigurationChange(_:kind:payload:)`
+/// - `Raft+Membership`: `applyConfigurationChange(_:)`
+/// - `Raft+ReadIndex`: `readIndex(context:)`
+/// - `Raft+Election`: `campaign()`, `forgetLeader()`
+/// - `Raft+Transfer`: `transferLeadership(to:)`
+/// - `Raft+Replication`: `reportUnreachable(_:)`, `reportSnapshot(to:succeeded:)`, `retryReplication()`
 package struct Raft: ~Copyable {
     package let configuration: RaftConfiguration
 
@@ -51,12 +61,16 @@ package struct Raft: ~Copyable {
     /// batch share one message.
     var owesAppends = false
 
-    // Output that waits for `ready()`.
+    // Output that waits for `ready()`, and what the last Readys said.
     var outbox: [Message] = []
     var outboxAfterAppend: [Message] = []
     var readStates: [ReadState] = []
     var abortedReads: [UInt64] = []
-    var readyLedger: ReadyLedger
+    var lastReadyNumber: UInt64 = 0
+    var emittedHardState: HardState
+    var emittedSoftState: SoftState
+    /// The hard state known to be on disk; lags behind `emittedHardState`.
+    var durableHardState: HardState
 
     /// Restores a member from what its disk holds.
     ///
@@ -78,9 +92,9 @@ package struct Raft: ~Copyable {
             inflightMessagesMax: configuration.inflightMessagesMax, inflightBytesMax: configuration.inflightBytesMax)
         invariant(restored.configurationState.isConsistent, "restored membership is inconsistent")
         tracker.restore(restored.configurationState, lastIndex: log.lastIndex)
-        readyLedger = ReadyLedger(
-            hardState: HardState(term: term, vote: vote, commit: log.commit),
-            softState: SoftState(leader: .none, role: .follower))
+        emittedHardState = HardState(term: term, vote: vote, commit: log.commit)
+        durableHardState = emittedHardState
+        emittedSoftState = SoftState(leader: .none, role: .follower)
         resetElectionTimer()
     }
 
@@ -117,7 +131,8 @@ package struct RestoredState: Sendable {
     /// The last index the state machine has applied; at least `compacted.index`.
     package var applied: LogIndex
     /// The end of the log, to be held in memory: contiguous, and nothing after `applied` may be missing. Entries
-    /// between `compacted` and the first of these are read from `LogStorage` when needed.
+    /// between `compacted` and the first of these are read from `LogStorage` when needed; it must know the term of the
+    /// last of them now.
     package var entries: [Entry]
 
     package init(
@@ -131,13 +146,3 @@ package struct RestoredState: Sendable {
         self.entries = entries
     }
 }
-
-// The entry points, by file:
-//   Raft+Time.swift         tick()
-//   Raft+Step.swift         step(_:)
-//   Raft+Proposal.swift     propose(_:), proposeConfigurationChange(_:kind:payload:)
-//   Raft+Election.swift     campaign(), forgetLeader(), transferLeadership(to:)
-//   Raft+Replication.swift  reportUnreachable(_:), reportSnapshot(to:succeeded:), retryReplication(to:)
-//   Raft+ReadIndex.swift    readIndex(context:)
-//   Raft+Membership.swift   applyConfigurationChange(_:)
-//   Raft+Ready.swift        hasReady, ready(), appendDurable(through:), applied(through:), evict, compactLog

@@ -69,6 +69,12 @@ package struct Ready: Sendable {
     /// True when there is something to make durable.
     package var needsAppend: Bool { hardState != nil || !appends.isEmpty || snapshot != nil }
 
+    /// True when there is nothing to do.
+    package var isEmpty: Bool {
+        !needsAppend && softState == nil && messages.isEmpty && messagesAfterAppend.isEmpty && committed.isEmpty
+            && readStates.isEmpty && abortedReads.isEmpty
+    }
+
     package init(number: UInt64) {
         self.number = number
         mustSync = false
