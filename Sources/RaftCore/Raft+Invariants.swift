@@ -1,6 +1,9 @@
-import Primitives
+package import Primitives
 
 extension Raft {
+    /// The term of the entry at `index`, or nil when the log does not reach there or has forgotten it.
+    package func logTerm(at index: LogIndex) -> Term? { try? log.term(at: index) }
+
     /// Checks what must hold between any two calls. O(members + log terms + entries that are not applied).
     package func checkInvariants() {
         let settled = log.pendingSnapshot == nil
