@@ -120,18 +120,25 @@ final class Simulation {
 
     /// A line per member, for failures.
     var status: String {
-        nodes.map { node in
-            let raft = node.raft.role
-            let state = node.raft.configurationState
-            return """
-                \(node.id.rawValue): \(raft) term \(node.raft.term.rawValue) leader \(node.raft.leader.rawValue) \
-                log \(node.raft.firstIndex.rawValue)...\(node.raft.lastIndex.rawValue) \
-                commit \(node.raft.commit.rawValue) applied \(node.raft.applied.rawValue) \
-                voters \(state.voters.map(\.rawValue)) outgoing \(state.votersOutgoing.map(\.rawValue)) \
-                learners \(state.learners.map(\.rawValue)) next \(node.raft.progress.map { \
-                "\($0.member.rawValue):\($0.progress.state) \($0.progress.match.rawValue)" })
-                """
-        }.joined(separator: "\n")
+        var text = ""
+        for node in nodes {
+            let raft = "\(node.raft.role) term \(node.raft.term.rawValue) leader \(node.raft.leader.rawValue)"
+            let log = "log \(node.raft.firstIndex.rawValue)...\(node.raft.lastIndex.rawValue)"
+            let indexes = "commit \(node.raft.commit.rawValue) applied \(node.raft.applied.rawValue)"
+            text += "\(node.id.rawValue): \(raft) \(log) \(indexes) \(describe(node.raft.configurationState))"
+            if node.raft.role == .leader {
+                for (member, progress) in node.raft.progress {
+                    text += " [\(member.rawValue) \(progress.state) \(progress.match.rawValue)]"
+                }
+            }
+            text += "\n"
+        }
+        return text
+    }
+
+    private func describe(_ state: ConfigurationState) -> String {
+        let sets = [state.voters, state.votersOutgoing, state.learners].map { $0.map { "\($0.rawValue)" } }
+        return "voters \(sets[0]) outgoing \(sets[1]) learners \(sets[2])"
     }
 
     // MARK: One step
