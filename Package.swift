@@ -13,6 +13,7 @@ let settings: [SwiftSetting] =
 
 let nio: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
 let posix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")
+let http1: Target.Dependency = .product(name: "NIOHTTP1", package: "swift-nio")
 let embedded: Target.Dependency = .product(name: "NIOEmbedded", package: "swift-nio")
 let concurrencyHelpers: Target.Dependency = .product(name: "NIOConcurrencyHelpers", package: "swift-nio")
 let protobuf: Target.Dependency = .product(name: "SwiftProtobuf", package: "swift-protobuf")
@@ -76,7 +77,7 @@ let package = Package(
         library("TransportSecurity", ["COpenSSL", "CPlatform", nio, posix, concurrencyHelpers]),
         library(
             "Transport",
-            ["Primitives", "CNghttp2", "CZlib", "TransportSecurity", nio, posix, concurrencyHelpers, collections]),
+            ["Primitives", "CNghttp2", "CZlib", "TransportSecurity", nio, posix, http1, concurrencyHelpers, collections]),
         library("Client", ["Primitives", "Wire", "Transport", "TransportSecurity", nio, posix]),
         library(
             "Server",
