@@ -237,10 +237,10 @@ package final class TLSHandler: ChannelDuplexHandler {
         bytes.withUnsafeReadableBytes { memory in
             var rest = UnsafeRawBufferPointer(memory)
             while !rest.isEmpty {
+                if ciphertext.readableBytes >= limits.sealedBatchBytesMax { passCiphertext(context, promise: nil) }
                 let step = UnsafeRawBufferPointer(rebasing: rest.prefix(limits.sealedBatchBytesMax))
                 if let error = session?.seal(step, into: &ciphertext) { return error }
                 rest = UnsafeRawBufferPointer(rebasing: rest.dropFirst(step.count))
-                if ciphertext.readableBytes >= limits.sealedBatchBytesMax { passCiphertext(context, promise: nil) }
             }
             return nil
         }

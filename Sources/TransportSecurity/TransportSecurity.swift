@@ -27,7 +27,7 @@ package struct TLSLimits: Sendable, Equatable {
     /// that the channel's own watermarks see them.
     package var unsealedBytesMax: Int = 64 << 10
     /// Bytes of ciphertext in one buffer; a larger flush is handed to the channel in several.
-    package var sealedBatchBytesMax: Int = 1 << 20
+    package var sealedBatchBytesMax: Int = 256 << 10
     /// Bytes of answers (key updates) produced while the channel cannot write; beyond it the connection is closed.
     package var controlBytesMax: Int = 64 << 10
 
