@@ -19,6 +19,11 @@
 
 int martlet_enospc(void) { return ENOSPC; }
 int martlet_edquot(void) { return EDQUOT; }
+int martlet_enoent(void) { return ENOENT; }
+int martlet_eexist(void) { return EEXIST; }
+int martlet_eio(void) { return EIO; }
+int martlet_ebadf(void) { return EBADF; }
+int martlet_ewouldblock(void) { return EWOULDBLOCK; }
 
 void martlet_error_text(int error, char *text, size_t capacity) {
     // strerror_r has two signatures; strerrordesc_np has one, but not everywhere. strerror is not safe between threads.

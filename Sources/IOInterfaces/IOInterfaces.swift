@@ -43,10 +43,16 @@ package protocol FileSystem: Sendable {
     func freeBytes(_ path: String) throws(IOError) -> UInt64
 }
 
+/// The directory that holds the name: "." for a bare name, "/" for a name in the root.
+package func parentDirectory(of path: String) -> String {
+    guard let slash = path.lastIndex(of: "/") else { return "." }
+    return slash == path.startIndex ? "/" : String(path[..<slash])
+}
+
 /// One open file. Offsets and counts are bytes. After `close()` no other call is allowed.
 package protocol File: AnyObject {
-    /// The path it was opened by, for messages.
-    var path: String { get }
+    /// The path for messages: as it was opened by, until the owner that renamed it sets another.
+    var path: String { get set }
     /// Fills `buffer` from `offset`; returns how many bytes, fewer than asked only at the end of the file.
     func read(into buffer: UnsafeMutableRawBufferPointer, at offset: Int) throws(IOError) -> Int
     /// Writes all of `bytes` at `offset`. After an error any part of them may have been written.

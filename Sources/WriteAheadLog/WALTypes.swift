@@ -99,6 +99,15 @@ package struct WALRecovered: Sendable {
     package var tornAt: String?
 }
 
+/// Totals since a log was created or opened.
+package struct WALStatistics: Hashable, Sendable {
+    package var bytesWritten: UInt64 = 0
+    /// Batches, one write each.
+    package var writes: UInt64 = 0
+    package var syncs: UInt64 = 0
+    package var segmentsStarted: UInt64 = 0
+}
+
 /// Why the log refused. `description` is one line and names the file and the offset where there is one.
 package struct WALError: Error, Hashable, Sendable, CustomStringConvertible {
     package enum Code: Hashable, Sendable {

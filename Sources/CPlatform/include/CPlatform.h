@@ -17,8 +17,14 @@ enum {
     MARTLET_OPEN_CREATE_EXCLUSIVE = 3,
     MARTLET_OPEN_DIRECTORY = 4,
 };
+/// Error numbers, which Swift sees under a different module in each C library.
 int martlet_enospc(void);
 int martlet_edquot(void);
+int martlet_enoent(void);
+int martlet_eexist(void);
+int martlet_eio(void);
+int martlet_ebadf(void);
+int martlet_ewouldblock(void);
 /// The words for an error number, cut to `capacity` with the closing zero.
 void martlet_error_text(int error, char *text, size_t capacity);
 /// Opens with one of the modes above; new files get mode 0600.
