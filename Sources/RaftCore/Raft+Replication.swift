@@ -198,10 +198,11 @@ extension Raft {
         send(Message(type: .heartbeatResponse, to: message.from, context: message.context))
     }
 
-    /// Installs a snapshot whose image has been received in full. Source: the paper, section 7.
+    /// Installs a snapshot whose image has been received in full. It may be older than the addition of this member and
+    /// then not know it; what follows in the log does. Source: the paper, section 7.
     mutating func handleSnapshot(_ message: Message) throws(RaftError) {
         guard let snapshot = message.snapshot else { throw .malformed(.snapshot) }
-        let isNews = snapshot.index > log.commit && snapshot.configurationState.contains(id)
+        let isNews = snapshot.index > log.commit
         if isNews, log.matches(snapshot.entryID) {
             // The log has it all: no need to replace anything.
             log.commit(through: snapshot.index)
