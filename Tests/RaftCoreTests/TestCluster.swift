@@ -12,8 +12,9 @@ final class TestCluster {
     var delivered: [Message] = []
 
     /// Members 1 to `voters` vote, the next `learners` learn, `spares` more know nothing yet.
+    /// `logs` are the terms of the entries that the first members have; `term` is the least those have reached.
     init(
-        voters: Int, learners: Int = 0, spares: Int = 0, logs: [[UInt64]] = [],
+        voters: Int, learners: Int = 0, spares: Int = 0, logs: [[UInt64]] = [], term: UInt64 = 0,
         _ adjust: (inout RaftConfiguration) -> Void = { _ in }
     ) {
         let ids = (1...UInt64(voters + learners + spares)).map { MemberID($0) }
@@ -29,7 +30,7 @@ final class TestCluster {
                     disk.entries.append(
                         Entry(term: Term(term), index: LogIndex(UInt64(offset + 1)), payload: Bytes([UInt8(term)])))
                 }
-                disk.hardState.term = Term(logs[position].last ?? 0)
+                disk.hardState.term = Term(max(term, logs[position].last ?? 0))
             }
             nodes.append(TestNode(options: options, disk: disk, seed: id.rawValue))
         }
