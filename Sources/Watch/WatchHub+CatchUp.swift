@@ -40,7 +40,7 @@ extension WatchHub {
     private func scan(from first: Int64, _ budget: inout TurnBudget) throws(StoreError) -> Bool {
         guard let (revisions, through) = try read(from: first) else { return true }
         guard through >= first else { return false }
-        let participants = takeParticipants(first...through)
+        let participants = chooseParticipants(first...through)
         batch.fill(revisions, through: through)
         match { $0.hasParticipants }
         encodeHeader(revision: position)
@@ -48,7 +48,7 @@ extension WatchHub {
         for participant in participants where participant.variant.group.hasParticipants {
             serve(participant.variant.group, &budget)
         }
-        putBack(participants, through: through)
+        moveServed(through: through)
         endDistribution()
         return true
     }
@@ -73,18 +73,12 @@ extension WatchHub {
         }
     }
 
-    /// Takes the watchers out of the line that have their cursor in the scanned revisions and room in their stream.
-    private func takeParticipants(_ scanned: ClosedRange<Int64>) -> [Watcher] {
+    /// The watchers in line that have their cursor in the scanned revisions and room in their stream, in its order.
+    private func chooseParticipants(_ scanned: ClosedRange<Int64>) -> [Watcher] {
         var participants: [Watcher] = []
-        for _ in 0..<lagging.count {
-            let watcher = lagging.removeFirst()
-            guard watcher.state == .queued else { continue }
-            guard scanned.contains(watcher.next), watcher.stream.isWritable else {
-                lagging.append(watcher)
-                continue
-            }
+        for watcher in lagging where watcher.state == .queued && scanned.contains(watcher.next) {
+            guard watcher.stream.isWritable else { continue }
             participants.append(watcher)
-            watcher.isServed = false
             watcher.variant.participants.append(watcher)
             watcher.variant.group.hasParticipants = true
         }
@@ -113,13 +107,23 @@ extension WatchHub {
         }
     }
 
-    /// Those who were served move on: to the synced ones, or to the end of the line. The others stay at its beginning.
-    private func putBack(_ participants: [Watcher], through: Int64) {
-        for watcher in participants where watcher.isServed {
+    /// Those who were served move on: to the synced ones, or to the end of the line. All others, participants for whom
+    /// the budget was not enough among them, keep their places: nobody passes them who was not before them.
+    private func moveServed(through: Int64) {
+        var served: [Watcher] = []
+        for _ in 0..<lagging.count {
+            let watcher = lagging.removeFirst()
+            if watcher.isServed {
+                watcher.isServed = false
+                served.append(watcher)
+            } else if watcher.state == .queued {
+                lagging.append(watcher)
+            }
+        }
+        for watcher in served {
             laggingNextSum += through + 1 - watcher.next
             watcher.next = through + 1
             if watcher.next > position { becomeSynced(watcher) } else { lagging.append(watcher) }
         }
-        for watcher in participants.reversed() where !watcher.isServed { lagging.prepend(watcher) }
     }
 }
