@@ -3,17 +3,17 @@ import COpenSSL
 /// The cipher suites of one context: Go's names, which etcd's flag and its users' files are written in, and OpenSSL's.
 struct CipherSuites: Sendable, Equatable {
     /// OpenSSL's colon-separated list for TLS 1.2; nil when only suites of TLS 1.3 were named.
-    var version1_2: String?
+    var tls12: String?
     /// OpenSSL's colon-separated list for TLS 1.3.
-    var version1_3: String
+    var tls13: String
 
     /// Forward secrecy and AEAD only; AES-128 first because it is the faster one and strong enough (Go's order too).
-    private static let defaultsVersion1_2 = [
+    private static let defaultsTLS12 = [
         "ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-RSA-AES128-GCM-SHA256", "ECDHE-ECDSA-AES256-GCM-SHA384",
         "ECDHE-RSA-AES256-GCM-SHA384", "ECDHE-ECDSA-CHACHA20-POLY1305", "ECDHE-RSA-CHACHA20-POLY1305",
     ]
 
-    private static let namesVersion1_3 = [
+    private static let namesTLS13 = [
         "TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256",
     ]
 
@@ -48,7 +48,7 @@ struct CipherSuites: Sendable, Equatable {
     /// Translates Go's names, all of them or none. Throws `configuration` with every name that is unknown, or that this
     /// OpenSSL was built without (RC4, 3DES).
     init(goNames: [String]) throws(TLSError) {
-        let unknown = goNames.filter { !Self.namesVersion1_3.contains($0) && Self.openSSLNames[$0] == nil }
+        let unknown = goNames.filter { !Self.namesTLS13.contains($0) && Self.openSSLNames[$0] == nil }
         if !unknown.isEmpty {
             let names = unknown.map { "\"\($0)\"" }.joined(separator: ", ")
             throw TLSError(.configuration, "unexpected TLS cipher suite \(names)")
@@ -58,13 +58,13 @@ struct CipherSuites: Sendable, Equatable {
             let names = missing.joined(separator: ", ")
             throw TLSError(.configuration, "this OpenSSL does not offer the cipher suite \(names)")
         }
-        let named1_2 = goNames.compactMap { Self.openSSLNames[$0] }
-        let named1_3 = goNames.filter { Self.namesVersion1_3.contains($0) }
-        version1_3 = (named1_3.isEmpty ? Self.namesVersion1_3 : named1_3).joined(separator: ":")
+        let named12 = goNames.compactMap { Self.openSSLNames[$0] }
+        let named13 = goNames.filter { Self.namesTLS13.contains($0) }
+        tls13 = (named13.isEmpty ? Self.namesTLS13 : named13).joined(separator: ":")
         if goNames.isEmpty {
-            version1_2 = Self.defaultsVersion1_2.joined(separator: ":")
+            tls12 = Self.defaultsTLS12.joined(separator: ":")
         } else {
-            version1_2 = named1_2.isEmpty ? nil : named1_2.joined(separator: ":")
+            tls12 = named12.isEmpty ? nil : named12.joined(separator: ":")
         }
     }
 

@@ -2,13 +2,13 @@ import COpenSSL
 
 /// A version of the protocol. Older ones than 1.2 are never spoken.
 package enum TLSVersion: String, Sendable, Equatable, Comparable, CaseIterable {
-    case v1_2 = "TLS1.2"
-    case v1_3 = "TLS1.3"
+    case tls12 = "TLS1.2"
+    case tls13 = "TLS1.3"
 
     package static func < (left: TLSVersion, right: TLSVersion) -> Bool { left.number < right.number }
 
     /// The number on the wire and in OpenSSL.
-    var number: Int32 { self == .v1_2 ? TLS1_2_VERSION : TLS1_3_VERSION }
+    var number: Int32 { self == .tls12 ? TLS1_2_VERSION : TLS1_3_VERSION }
 
     init?(number: Int32) {
         guard let version = TLSVersion.allCases.first(where: { $0.number == number }) else { return nil }
@@ -35,7 +35,7 @@ package struct TLSConfiguration: Sendable, Equatable {
     package var trustedCAFile: String?
     /// Servers only. A client always verifies, unless `insecureSkipVerify`.
     package var verification: PeerVerification
-    package var minimumVersion: TLSVersion = .v1_2
+    package var minimumVersion: TLSVersion = .tls12
     /// nil: the newest that OpenSSL speaks.
     package var maximumVersion: TLSVersion?
     /// Go's names, in order of preference; empty: our defaults. Names of TLS 1.3 limit TLS 1.3, the others TLS 1.2.
@@ -102,7 +102,7 @@ package struct TLSConfiguration: Sendable, Equatable {
                 .configuration,
                 "min version (\(minimumVersion.rawValue)) is greater than max version (\(maximumVersion.rawValue))")
         }
-        if minimumVersion == .v1_3, !cipherSuites.isEmpty {
+        if minimumVersion == .tls13, !cipherSuites.isEmpty {
             throw TLSError(.configuration, "cipher suites cannot be configured when only TLS1.3 is enabled")
         }
         if (certificateFile == nil) != (keyFile == nil) {

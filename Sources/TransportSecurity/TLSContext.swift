@@ -58,16 +58,16 @@ package final class TLSContext: @unchecked Sendable {
     private static func setOptions(_ context: OpaquePointer, _ configuration: TLSConfiguration) throws(TLSError) {
         let suites = try CipherSuites(goNames: configuration.cipherSuites)
         // With suites of TLS 1.3 only, TLS 1.2 has none left: it is not offered.
-        let minimum = suites.version1_2 == nil ? .v1_3 : configuration.minimumVersion
-        let maximum = configuration.maximumVersion ?? .v1_3
+        let minimum = suites.tls12 == nil ? .tls13 : configuration.minimumVersion
+        let maximum = configuration.maximumVersion ?? .tls13
         guard martlet_ctx_set_versions(context, minimum.number, maximum.number) == 1 else {
             throw .fromLibrary(.configuration, "this OpenSSL refuses the TLS versions")
         }
-        if let list = suites.version1_2, SSL_CTX_set_cipher_list(context, list) != 1 {
+        if let list = suites.tls12, SSL_CTX_set_cipher_list(context, list) != 1 {
             throw .fromLibrary(.configuration, "this OpenSSL refuses the cipher suites \(list)")
         }
-        if SSL_CTX_set_ciphersuites(context, suites.version1_3) != 1 {
-            throw .fromLibrary(.configuration, "this OpenSSL refuses the cipher suites \(suites.version1_3)")
+        if SSL_CTX_set_ciphersuites(context, suites.tls13) != 1 {
+            throw .fromLibrary(.configuration, "this OpenSSL refuses the cipher suites \(suites.tls13)")
         }
         martlet_ctx_set_defaults(context)
         var mode = SSL_VERIFY_NONE

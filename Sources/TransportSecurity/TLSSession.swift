@@ -225,7 +225,7 @@ struct TLSSession: ~Copyable {
         let cipher = SSL_CIPHER_get_name(SSL_get_current_cipher(ssl)).map { String(cString: $0) } ?? ""
         return TLSHandshakeCompleted(
             negotiatedProtocol: name.isEmpty ? nil : String(decoding: name, as: UTF8.self),
-            version: TLSVersion(number: SSL_version(ssl)) ?? .v1_2,
+            version: TLSVersion(number: SSL_version(ssl)) ?? .tls12,
             cipher: cipher,
             peer: SSL_get0_peer_certificate(ssl).flatMap { try? PeerCertificate($0) })
     }

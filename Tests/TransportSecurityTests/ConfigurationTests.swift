@@ -22,11 +22,11 @@ import TransportSecurity
         #expect(unknown.code == .configuration)
         #expect(unknown.message.contains("\"TLS_NO_SUCH\", \"ECDHE-RSA-AES128-GCM-SHA256\""))
         server.cipherSuites = ["TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"]
-        server.minimumVersion = .v1_3
+        server.minimumVersion = .tls13
         #expect(Self.error(server)?.message == "cipher suites cannot be configured when only TLS1.3 is enabled")
         server.cipherSuites = []
         #expect(Self.error(server) == nil)
-        server.maximumVersion = .v1_2
+        server.maximumVersion = .tls12
         #expect(Self.error(server)?.message == "min version (TLS1.3) is greater than max version (TLS1.2)")
     }
 
@@ -42,7 +42,7 @@ import TransportSecurity
     func chosenSuite(goName: String, used: String) throws {
         let files = try Certificates()
         var server = files.serverConfiguration()
-        server.maximumVersion = .v1_2
+        server.maximumVersion = .tls12
         server.cipherSuites = [goName]
         var client = files.clientConfiguration()
         client.cipherSuites = ["TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384", goName]
@@ -51,14 +51,14 @@ import TransportSecurity
         PeerVerificationTests.expectAccepted(pair)
     }
 
-    @Test func suitesOfVersion1_3Only() throws {
+    @Test func suitesOfTLS13Only() throws {
         let files = try Certificates()
         var server = files.serverConfiguration()
         server.cipherSuites = ["TLS_AES_256_GCM_SHA384"]
         let pair = try PeerVerificationTests.run(server, files.clientConfiguration())
         #expect(pair.client.recorder.handshakes.first?.cipher == "TLS_AES_256_GCM_SHA384")
         var old = files.clientConfiguration()
-        old.maximumVersion = .v1_2
+        old.maximumVersion = .tls12
         #expect(try PeerVerificationTests.run(server, old).server.recorder.errors.map(\.code) == [.handshake])
     }
 

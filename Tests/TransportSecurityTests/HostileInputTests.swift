@@ -10,10 +10,11 @@ import TransportSecurity
         return try Side(TLSHandler(source: TLSContextSource(files.serverConfiguration())))
     }
 
-    @Test(arguments: [
-        "GET / HTTP/1.1\r\nHost: x\r\n\r\n", "HEAD /health HTTP/1.1\r\n\r\n", "POST /v3/kv/range HTTP/1.1\r\n\r\n",
-        "PUT /v2/keys/a HTTP/1.1\r\n\r\n", "OPTIONS * HTTP/1.1\r\n\r\n",
-    ], [1, 4, 5, 1000])
+    @Test(
+        arguments: [
+            "GET / HTTP/1.1\r\nHost: x\r\n\r\n", "HEAD /health HTTP/1.1\r\n\r\n", "POST /v3/kv/range HTTP/1.1\r\n\r\n",
+            "PUT /v2/keys/a HTTP/1.1\r\n\r\n", "OPTIONS * HTTP/1.1\r\n\r\n",
+        ], [1, 4, 5, 1000])
     func plainHTTP(request: String, piece: Int) throws {
         let side = try Self.server()
         var bytes = ByteBuffer(string: request)

@@ -148,7 +148,7 @@ final class OpenSSLCommand: @unchecked Sendable {
             port: port, TLSContextSource(files.clientConfiguration(mutual: true)), wanted: 7)
         let handshake = try await client.handshake.get()
         #expect(handshake.negotiatedProtocol == "h2")
-        #expect(handshake.version == (version == "-tls1_2" ? .v1_2 : .v1_3))
+        #expect(handshake.version == (version == "-tls1_2" ? .tls12 : .tls13))
         #expect(handshake.peer?.serialNumber == files.server.certificate.serialNumber)
         try await client.channel.writeAndFlush(ByteBuffer(string: "abcdef\n")).get()
         #expect(try await client.all.get() == ByteBuffer(string: "fedcba\n"))

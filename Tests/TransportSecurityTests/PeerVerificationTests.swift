@@ -90,7 +90,7 @@ import TransportSecurity
         var request = CertificateRequest(commonName: "only server", validitySeconds: 3600)
         request.isForClients = false
         try files.write(files.authority.issue(request), as: "client")
-        let (server, client) = Self.mutual(files, .v1_3)
+        let (server, client) = Self.mutual(files, .tls13)
         Self.expectServerRefuses(try Self.run(server, client), .peerCertificate, "purpose")
     }
 
@@ -110,7 +110,7 @@ import TransportSecurity
         let list = try files.authority.revocationList(of: [files.client.certificate])
         let base64 = String(decoding: list, as: UTF8.self).split(separator: "\n").filter { !$0.hasPrefix("-") }
         try files.write(Array(try #require(Data(base64Encoded: base64.joined()))), "crl.der")
-        var (server, client) = Self.mutual(files, .v1_3)
+        var (server, client) = Self.mutual(files, .tls13)
         server.revocationListFile = files.path("crl.der")
         Self.expectServerRefuses(try Self.run(server, client), .peerCertificate, "revoked")
 
@@ -121,7 +121,7 @@ import TransportSecurity
 
     @Test func allowedNamesOfClients() throws {
         let files = try Certificates()
-        var (server, client) = Self.mutual(files, .v1_3)
+        var (server, client) = Self.mutual(files, .tls13)
         server.allowedCommonNames = ["bob", "alice"]
         Self.expectAccepted(try Self.run(server, client))
         server.allowedCommonNames = ["bob"]
@@ -179,10 +179,10 @@ import TransportSecurity
         let files = try Certificates()
         var server = files.serverConfiguration()
         var client = files.clientConfiguration()
-        server.minimumVersion = .v1_3
-        client.maximumVersion = .v1_2
+        server.minimumVersion = .tls13
+        client.maximumVersion = .tls12
         Self.expectServerRefuses(try Self.run(server, client), .handshake, "protocol")
-        server.minimumVersion = .v1_2
+        server.minimumVersion = .tls12
         server.applicationProtocols = ["h2"]
         client.applicationProtocols = ["spdy/3"]
         Self.expectServerRefuses(try Self.run(server, client), .handshake, "application protocol")

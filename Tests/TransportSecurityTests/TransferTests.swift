@@ -5,7 +5,7 @@ import TransportSecurity
 
 @Suite struct TransferTests {
     static func connected(
-        version: TLSVersion = .v1_3, limits: TLSLimits = TLSLimits(), halfClosure: Bool = false
+        version: TLSVersion = .tls13, limits: TLSLimits = TLSLimits(), halfClosure: Bool = false
     ) throws -> Pair {
         let files = try Certificates()
         var server = files.serverConfiguration()
