@@ -19,7 +19,7 @@ let concurrencyHelpers: Target.Dependency = .product(name: "NIOConcurrencyHelper
 let protobuf: Target.Dependency = .product(name: "SwiftProtobuf", package: "swift-protobuf")
 let arguments: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
 let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
-let atomics: Target.Dependency = .product(name: "Atomics", package: "swift-atomics")
+let yams: Target.Dependency = .product(name: "Yams", package: "Yams")
 let collections: Target.Dependency = .product(name: "DequeModule", package: "swift-collections")
 let heap: Target.Dependency = .product(name: "HeapModule", package: "swift-collections")
 
@@ -43,7 +43,6 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
         .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
-        .package(url: "https://github.com/apple/swift-atomics", from: "1.3.0"),
         .package(url: "https://github.com/jpsim/Yams", from: "6.2.0"),
     ],
     targets: [
@@ -69,7 +68,7 @@ let package = Package(
         library(
             "ServerCore",
             [
-                "Primitives", "IOInterfaces", "Wire", "RaftCore", "WriteAheadLog", "MVCC", "Watch", "Leasing",
+                "Primitives", "IOInterfaces", "Wire", "RaftCore", "WriteAheadLog", "MVCC", "Leasing", "Membership",
                 "StateMachine", "Replica",
             ]),
 
@@ -77,19 +76,28 @@ let package = Package(
         library("TransportSecurity", ["COpenSSL", "CPlatform", nio, posix, concurrencyHelpers]),
         library(
             "Transport",
-            ["Primitives", "CNghttp2", "CZlib", "TransportSecurity", nio, posix, http1, concurrencyHelpers, collections]),
-        library("Client", ["Primitives", "Wire", "Transport", "TransportSecurity", nio, posix]),
+            [
+                "Primitives", "CNghttp2", "CZlib", "TransportSecurity", nio, posix, http1, concurrencyHelpers,
+                collections,
+            ]),
+        library(
+            "Client",
+            ["Primitives", "Wire", "Transport", "TransportSecurity", nio, posix, concurrencyHelpers, protobuf]),
         library(
             "Server",
             [
-                "Primitives", "IOInterfaces", "Wire", "MVCC", "Watch", "Leasing", "StateMachine", "Replica",
-                "ServerCore", "Transport", "TransportSecurity", "CPlatform", nio, posix, concurrencyHelpers, logging,
-                atomics, collections,
+                "Primitives", "IOInterfaces", "Wire", "RaftCore", "WriteAheadLog", "MVCC", "Watch", "Leasing",
+                "Membership", "StateMachine", "Replica", "ServerCore", "Transport", "TransportSecurity", "COpenSSL",
+                "CPlatform", nio,
+                posix, logging, collections, yams,
             ]),
-        .executableTarget(name: "martlet", dependencies: ["Server", arguments], swiftSettings: settings),
+        .executableTarget(name: "martlet", dependencies: ["Server"], swiftSettings: settings),
         .executableTarget(
             name: "martletctl",
-            dependencies: ["Client", "Wire", "Primitives", "CPlatform", "TransportSecurity", arguments, nio, posix],
+            dependencies: [
+                "Client", "Wire", "Primitives", "COpenSSL", "Transport", "TransportSecurity", arguments, nio, posix,
+                concurrencyHelpers, protobuf,
+            ],
             swiftSettings: settings),
 
         tests("PrimitivesTests", ["Primitives"]),
@@ -107,6 +115,7 @@ let package = Package(
             ]),
         tests("TransportSecurityTests", ["TransportSecurity", nio, posix, embedded]),
         tests("TransportTests", ["Transport", "TransportSecurity", "Primitives", nio, posix, embedded]),
+        tests("ClientTests", ["Client", "martletctl", "Wire", "Primitives", arguments, protobuf]),
         tests("ServerTests", ["Server", "Client", "Wire", "Primitives", nio, posix]),
     ]
 )

@@ -1,1 +1,14 @@
-print("martlet")
+import Glibc
+import Server
+
+// Before any thread exists: the signals that stop the server are for one thread only.
+ProcessControl.blockStopSignals()
+
+var environment: [String: String] = [:]
+var entry = environ
+while let text = entry.pointee {
+    let pair = String(cString: text).split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+    if pair.count == 2 { environment[String(pair[0])] = String(pair[1]) }
+    entry += 1
+}
+await ServerMain.run(arguments: Array(CommandLine.arguments.dropFirst()), environment: environment)

@@ -55,4 +55,7 @@ int martlet_process_id(void);
 uintptr_t martlet_thread(void);
 uint64_t martlet_monotonic_nanoseconds(void);
 
+/// Names the calling thread (at most 15 bytes count), for `top -H` and `perf`.
+void martlet_set_thread_name(const char *name);
+
 #endif

@@ -27,6 +27,13 @@ struct ApplierState: ~Copyable {
 extension Store {
     // MARK: Writing
 
+    /// Makes the calling thread the owner of the write side: once on the apply thread, after the store was opened and
+    /// founded on another.
+    package func claimWriteSide() { applyOwner.claim() }
+
+    /// As `claimWriteSide`, for `nextBatch` and `persisted` on the backend thread.
+    package func claimPersistingSide() { backendOwner.claim() }
+
     /// Runs one transaction. If it wrote anything, the current revision has moved by one when this returns, and readers
     /// see all of it; else nothing has changed. An error that `body` throws after its first change leaves the store
     /// unusable: check everything that can be refused first, and stop the process on what cannot (a read error).
@@ -93,7 +100,10 @@ extension Store {
         applyOwner.check("the store's write side")
         let hash = applier.pointee.stateHash
         withState { state in
-            invariant(index > state.appliedIndex, "entry \(index.rawValue) is applied twice")
+            // Index 0 closes what a new member is founded with, before its first entry.
+            invariant(
+                index > state.appliedIndex || state.appliedIndex == .zero && state.current == 1,
+                "entry \(index.rawValue) is applied twice")
             state.appliedIndex = index
             state.appliedTerm = term
             let mark = PersistMark(

@@ -210,7 +210,7 @@ extension FlagTable {
     }
 
     private static func urls(
-        _ name: String, _ help: String, _ path: WritableKeyPath<ServerConfiguration, [ListenURL]> & Sendable
+        _ name: String, _ help: String, _ path: any WritableKeyPath<ServerConfiguration, [ListenURL]> & Sendable
     ) -> Flag {
         set(name, "URL,...", help) { (configuration, text) throws(ConfigurationError) in
             configuration[keyPath: path] = try prefixed(name) { () throws(ConfigurationError) in
@@ -220,7 +220,7 @@ extension FlagTable {
     }
 
     private static func list(
-        _ name: String, _ help: String, _ path: WritableKeyPath<ServerConfiguration, [String]> & Sendable
+        _ name: String, _ help: String, _ path: any WritableKeyPath<ServerConfiguration, [String]> & Sendable
     ) -> Flag {
         set(name, "NAME,...", help) { (configuration, text) throws(ConfigurationError) in
             configuration[keyPath: path] = text.split(separator: ",").map(\.trimmed)
@@ -229,7 +229,7 @@ extension FlagTable {
 
     private static func number(
         _ name: String, _ help: String, _ range: ClosedRange<Int>,
-        _ path: WritableKeyPath<ServerConfiguration, Int> & Sendable
+        _ path: any WritableKeyPath<ServerConfiguration, Int> & Sendable
     ) -> Flag {
         set(name, "N", help) { (configuration, text) throws(ConfigurationError) in
             configuration[keyPath: path] = try integer(text, name, range)
@@ -237,7 +237,7 @@ extension FlagTable {
     }
 
     private static func boolean(
-        _ name: String, _ help: String, _ path: WritableKeyPath<ServerConfiguration, Bool> & Sendable
+        _ name: String, _ help: String, _ path: any WritableKeyPath<ServerConfiguration, Bool> & Sendable
     ) -> Flag {
         set(name, "", help, boolean: true) { (configuration, text) throws(ConfigurationError) in
             switch text {
@@ -249,7 +249,7 @@ extension FlagTable {
     }
 
     private static func duration(
-        _ name: String, _ help: String, _ path: WritableKeyPath<ServerConfiguration, Double> & Sendable
+        _ name: String, _ help: String, _ path: any WritableKeyPath<ServerConfiguration, Double> & Sendable
     ) -> Flag {
         set(name, "DURATION", help) { (configuration, text) throws(ConfigurationError) in
             guard let value = seconds(parsingGoDuration: text), value >= 0 else {
@@ -260,13 +260,13 @@ extension FlagTable {
     }
 
     private static func durationAlias(
-        _ name: String, _ path: WritableKeyPath<ServerConfiguration, Double> & Sendable
+        _ name: String, _ path: any WritableKeyPath<ServerConfiguration, Double> & Sendable
     ) -> Flag {
         duration(name, "older name, still in manifests", path)
     }
 
     private static func choice<C: RawRepresentable & Sendable>(
-        _ name: String, _ help: String, _ path: WritableKeyPath<ServerConfiguration, C> & Sendable
+        _ name: String, _ help: String, _ path: any WritableKeyPath<ServerConfiguration, C> & Sendable
     ) -> Flag where C.RawValue == String {
         set(name, "WORD", help) { (configuration, text) throws(ConfigurationError) in
             guard let value = C(rawValue: text) else {

@@ -1,4 +1,4 @@
-package import TransportSecurity
+import TransportSecurity
 
 /// Everything an operator can decide, with etcd's defaults. Built by `FlagTable` from flags, environment or a file,
 /// then checked by `validate()`; immutable while the server runs.

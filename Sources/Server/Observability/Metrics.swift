@@ -94,6 +94,9 @@ package struct MetricsPage {
         for (labels, value) in values { value.write(name: name, labels: labels, to: &text) }
     }
 
+    /// One line of a family whose header stands above it.
+    package mutating func plain(_ name: String, _ value: Double) { text += "\(name) \(number(value))\n" }
+
     private mutating func header(_ name: String, _ help: String, _ kind: String) {
         text += "# HELP \(name) \(help)\n# TYPE \(name) \(kind)\n"
     }

@@ -1,3 +1,4 @@
+import CPlatform
 import Glibc
 
 /// A named operating-system thread that runs one function to its end.
@@ -25,7 +26,7 @@ package final class WorkerThread: @unchecked Sendable {
             &handle, nil,
             { context in
                 let thread = Unmanaged<WorkerThread>.fromOpaque(context!).takeRetainedValue()
-                pthread_setname_np(pthread_self(), thread.name)
+                martlet_set_thread_name(thread.name)
                 thread.body()
                 return nil
             }, context)

@@ -15,6 +15,10 @@ package struct KeyValueView {
     /// 0 when the key has no lease.
     package var lease: Int64 = 0
 
+    /// All zeros and empty: a key that does not exist, as comparisons see it.
+    @inlinable
+    package init() {}
+
     @inlinable
     package init(decoding bytes: UnsafeRawBufferPointer) throws(WireError) {
         var reader = ProtoReader(bytes)

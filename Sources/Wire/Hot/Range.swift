@@ -131,11 +131,16 @@ package struct RangeResponse: WireEncodable, Equatable, Sendable {
     /// Stored records; see `KeyValueCodec`.
     package var records: [Bytes]
     /// The limit cut off further keys.
+    /// Rows that are encoded already, one after another, behind `records`.
+    package var encodedRows: Bytes
     package var more: Bool
     /// Keys in the range, whatever the limit.
     package var count: Int64
 
-    package init(header: ResponseHeader, records: [Bytes] = [], more: Bool = false, count: Int64 = 0) {
+    package init(
+        header: ResponseHeader, records: [Bytes] = [], encodedRows: Bytes = Bytes(), more: Bool = false, count: Int64 = 0
+    ) {
+        self.encodedRows = encodedRows
         self.header = header
         self.records = records
         self.more = more
@@ -145,12 +150,13 @@ package struct RangeResponse: WireEncodable, Equatable, Sendable {
     package var encodedSize: Int {
         var size = RangeResponseCodec.prefixSize(header: header)
         for record in records { size += RangeResponseCodec.rowSize(recordCount: record.count) }
-        return size + RangeResponseCodec.trailerSize(more: more, count: count)
+        return size + encodedRows.count + RangeResponseCodec.trailerSize(more: more, count: count)
     }
 
     package func write(to writer: inout ProtoWriter) {
         RangeResponseCodec.writePrefix(to: &writer, header: header)
         for record in records { writer.message(2, record) }
+        encodedRows.withUnsafeBytes { writer.raw($0) }
         RangeResponseCodec.writeTrailer(to: &writer, more: more, count: count)
     }
 }

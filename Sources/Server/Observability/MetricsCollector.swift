@@ -1,0 +1,222 @@
+import Leasing
+import MVCC
+import NIOCore
+import Primitives
+import StateMachine
+import Synchronization
+import Transport
+import Watch
+import Wire
+
+/// Makes the page of metrics: every name stands here, with etcd's names where etcd has the number. Source:
+/// etcd-behaviour, section 12.
+package final class MetricsCollector: Sendable {
+    private let context: ServerContext
+    private let sources = Mutex<Sources?>(nil)
+
+    private struct Sources: Sendable {
+        let servers: [GRPCServer]
+        let loops: [NIOLoopBound<LoopState>]
+        let eventLoops: [any EventLoop]
+    }
+
+    package init(context: ServerContext) { self.context = context }
+
+    /// Names where the transport's and the hubs' numbers come from; once, when the server is up.
+    func adopt(servers: [GRPCServer], loops: [NIOLoopBound<LoopState>], eventLoops: [any EventLoop]) {
+        sources.withLock { $0 = Sources(servers: servers, loops: loops, eventLoops: eventLoops) }
+    }
+
+    /// Makes the page and hands it over, on any thread.
+    package func collect(_ deliver: @escaping @Sendable (String) -> Void) {
+        let sources = sources.withLock { $0 }
+        Task {
+            var transport = ServerCounters(methodCount: Wire.RPCMethod.table.count)
+            var watch = WatchCounters()
+            if let sources {
+                for server in sources.servers { transport.add(await server.counters()) }
+                for (loop, eventLoop) in zip(sources.loops, sources.eventLoops) {
+                    if let counters = try? await eventLoop.submit({ loop.value.hub.counters }).get() {
+                        watch.add(counters)
+                    }
+                }
+            }
+            var page = MetricsPage()
+            addServer(to: &page)
+            addStore(to: &page)
+            addWatch(watch, to: &page)
+            addTransport(transport, to: &page)
+            addProcess(to: &page)
+            deliver(page.text)
+        }
+    }
+
+    private func addServer(to page: inout MetricsPage) {
+        let metrics = context.metrics
+        let leader = context.leader.load(ordering: .relaxed)
+        let id = context.identity.memberID
+        let applied = Int(context.appliedIndex.load(ordering: .relaxed))
+        let committed = Int(context.commitIndex.load(ordering: .relaxed))
+        page.gauge(
+            "etcd_server_has_leader", "Whether or not a leader exists. 1 is existence, 0 is not.", leader == 0 ? 0 : 1)
+        page.gauge("etcd_server_is_leader", "Whether or not this member is a leader.", leader == id.rawValue ? 1 : 0)
+        page.gauge("etcd_server_is_learner", "Whether or not this member is a learner.", 0)
+        page.counter("etcd_server_leader_changes_seen_total", "Leader changes seen.", metrics.leaderChanges.current)
+        page.gauge("etcd_server_proposals_committed_total", "Consensus proposals committed.", committed)
+        page.gauge("etcd_server_proposals_applied_total", "Consensus proposals applied.", applied)
+        page.gauge(
+            "etcd_server_proposals_pending", "Entries in the log that are not applied yet.",
+            max(0, Int(context.lastIndex.load(ordering: .relaxed)) - applied))
+        page.counter("etcd_server_proposals_failed_total", "Failed proposals seen.", metrics.proposalsFailed.current)
+        page.gauge(
+            "etcd_server_quota_backend_bytes", "Quota on live bytes.", Double(max(0, context.configuration.quotaBytes)))
+        page.family(
+            "etcd_server_version", "Which API version is running. 1 for the label's version.", "gauge",
+            [("server_version=\"\(ProductVersion.api)\"", 1)])
+        page.family(
+            "martlet_version", "Which version of Martlet is running. 1 for the label's version.", "gauge",
+            [("version=\"\(ProductVersion.product)\"", 1)])
+        page.family(
+            "etcd_cluster_version", "Which cluster version is running.", "gauge", [("cluster_version=\"3.7\"", 1)])
+        page.family(
+            "etcd_server_id", "This member's identity, in the label.", "gauge", [("server_id=\"\(id.hex)\"", 1)])
+        page.counter("etcd_server_health_success", "Successful health checks.", metrics.healthSuccess.current)
+        page.counter("etcd_server_health_failures", "Failed health checks.", metrics.healthFailures.current)
+        page.histogram("etcd_disk_wal_fsync_duration_seconds", "Latencies of syncs of the log.", metrics.walFsync)
+        page.histogram(
+            "etcd_disk_backend_commit_duration_seconds", "Latencies of commits of the store.", metrics.backendCommit)
+        page.histogram(
+            "etcd_server_apply_duration_seconds", "Durations of applying one batch of entries.", metrics.applyDuration)
+        page.counter(
+            "martlet_log_dropped_lines_total", "Log lines lost because the sink was slow.",
+            context.logQueue.droppedCount)
+        let alarms = context.stateMachine.published.withLock { $0.alarms }
+        page.family(
+            "etcd_debugging_server_alarms",
+            "Alarms for every member in cluster. 1 for 'server_id' label with current alarm.",
+            "gauge", alarms.map { ("alarm_type=\"\($0.kind.name)\",server_id=\"\($0.member.hex)\"", 1) })
+        let lease = context.lessor.counters
+        page.counter("etcd_debugging_lease_granted_total", "Granted leases.", Int(lease.granted))
+        page.counter("etcd_debugging_lease_revoked_total", "Revoked leases.", Int(lease.revoked))
+        page.counter("etcd_debugging_lease_renewed_total", "Renewed leases.", Int(lease.renewed))
+        page.counter("etcd_debugging_server_lease_expired_total", "Expired leases.", Int(lease.expired))
+        page.gauge("martlet_leases", "Leases that exist.", lease.leases)
+    }
+
+    private func addStore(to page: inout MetricsPage) {
+        let numbers = context.store.numbers()
+        let sizes = context.store.backendSizes
+        let metrics = context.metrics
+        page.gauge("etcd_mvcc_db_total_size_in_bytes", "Size of the store's file.", sizes.fileBytes)
+        page.gauge(
+            "etcd_mvcc_db_total_size_in_use_in_bytes", "Live bytes, as the quota counts them.", numbers.liveBytes)
+        page.gauge("martlet_store_file_in_use_bytes", "Bytes of the store's file that hold data.", sizes.inUseBytes)
+        page.gauge("etcd_debugging_mvcc_keys_total", "Keys that exist.", numbers.keys)
+        page.gauge("etcd_debugging_mvcc_current_revision", "The current revision.", Double(numbers.currentRevision))
+        page.gauge(
+            "etcd_debugging_mvcc_compact_revision", "The compact revision.", Double(max(0, numbers.compactRevision)))
+        page.gauge("martlet_mvcc_versions", "Stored versions of keys.", numbers.versions)
+        page.gauge("martlet_mvcc_tail_bytes", "Bytes of the newest revisions held in memory.", numbers.tailBytes)
+        page.gauge("martlet_mvcc_unpersisted_bytes", "Bytes that wait to be persisted.", numbers.unpersistedBytes)
+        page.counter("etcd_mvcc_range_total", "Ranges seen by this member.", metrics.rangeTotal.current)
+        page.counter("etcd_mvcc_put_total", "Puts seen by this member.", metrics.putTotal.current)
+        page.counter("etcd_mvcc_delete_total", "Deletes seen by this member.", metrics.deleteTotal.current)
+        page.counter("etcd_mvcc_txn_total", "Transactions seen by this member.", metrics.txnTotal.current)
+        page.counter(
+            "martlet_store_scrubbed_records_total", "Stored records whose checksum was verified in the background.",
+            metrics.scrubbedRecords.current)
+    }
+
+    private func addWatch(_ watch: WatchCounters, to page: inout MetricsPage) {
+        page.gauge("etcd_debugging_mvcc_watch_stream_total", "Open watch streams.", watch.streams)
+        page.gauge("etcd_debugging_mvcc_watcher_total", "Watchers.", watch.watchers)
+        page.gauge("etcd_debugging_mvcc_slow_watcher_total", "Watchers that lag.", watch.slowWatchers)
+        page.gauge(
+            "etcd_debugging_mvcc_pending_events_total", "Revisions lagging watchers have to go through.",
+            Double(watch.pendingRevisions))
+        page.counter("etcd_debugging_mvcc_events_total", "Events sent to watchers.", Int(watch.eventsSent))
+    }
+
+    private func addTransport(_ transport: ServerCounters, to page: inout MetricsPage) {
+        page.counter(
+            "etcd_network_client_grpc_received_bytes_total", "Bytes received from clients.",
+            Int(transport.receivedBytes))
+        page.counter("etcd_network_client_grpc_sent_bytes_total", "Bytes sent to clients.", Int(transport.sentBytes))
+        page.gauge(
+            "martlet_client_connections", "Open client connections.",
+            Int(transport.connectionsOpened) - Int(transport.connectionsClosed))
+        var started: [(labels: String, value: Double)] = []
+        var handled: [(labels: String, value: Double)] = []
+        for description in Wire.RPCMethod.table {
+            let index = description.method.rawValue
+            let kind =
+                switch description.streaming {
+                case .unary: "unary"
+                case .serverStreaming: "server_stream"
+                case .bidirectional: "bidi_stream"
+                }
+            let labels =
+                "grpc_method=\"\(description.name)\",grpc_service=\"\(description.service)\",grpc_type=\"\(kind)\""
+            started.append((labels, Double(transport.started[index])))
+            for code in RPCCode.allCases {
+                let count = transport.handled(index, code)
+                guard count > 0 || code == .ok else { continue }
+                handled.append(("grpc_code=\"\(code.metricLabel)\",\(labels)", Double(count)))
+            }
+        }
+        page.family("grpc_server_started_total", "Calls started on the server.", "counter", started)
+        page.family("grpc_server_handled_total", "Calls completed on the server, by code.", "counter", handled)
+    }
+
+    private func addProcess(to page: inout MetricsPage) {
+        let process = ProcessNumbers.current()
+        page.gauge("process_resident_memory_bytes", "Resident memory size in bytes.", process.residentBytes)
+        page.gauge("process_virtual_memory_bytes", "Virtual memory size in bytes.", process.virtualBytes)
+        page.family("process_cpu_seconds_total", "User and system CPU time in seconds.", "counter", [])
+        page.plain("process_cpu_seconds_total", process.cpuSeconds)
+        page.gauge("process_open_fds", "Open file descriptors.", process.openDescriptors)
+        page.gauge("process_max_fds", "Most open file descriptors.", process.descriptorsMax)
+        page.gauge(
+            "process_start_time_seconds", "Start time of the process since unix epoch in seconds.", process.startSeconds
+        )
+        page.gauge("os_fd_limit", "The file descriptor limit.", process.descriptorsMax)
+        page.gauge("os_fd_used", "The number of used file descriptors.", process.openDescriptors)
+    }
+}
+
+extension WatchCounters {
+    mutating func add(_ other: WatchCounters) {
+        streams += other.streams
+        watchers += other.watchers
+        slowWatchers += other.slowWatchers
+        pendingRevisions += other.pendingRevisions
+        eventsSent += other.eventsSent
+        responsesSent += other.responsesSent
+        historyScans += other.historyScans
+    }
+}
+
+extension RPCCode {
+    /// The code's name as gRPC's Prometheus metrics write it.
+    var metricLabel: String {
+        switch self {
+        case .ok: "OK"
+        case .cancelled: "Canceled"
+        case .unknown: "Unknown"
+        case .invalidArgument: "InvalidArgument"
+        case .deadlineExceeded: "DeadlineExceeded"
+        case .notFound: "NotFound"
+        case .alreadyExists: "AlreadyExists"
+        case .permissionDenied: "PermissionDenied"
+        case .resourceExhausted: "ResourceExhausted"
+        case .failedPrecondition: "FailedPrecondition"
+        case .aborted: "Aborted"
+        case .outOfRange: "OutOfRange"
+        case .unimplemented: "Unimplemented"
+        case .internal: "Internal"
+        case .unavailable: "Unavailable"
+        case .dataLoss: "DataLoss"
+        case .unauthenticated: "Unauthenticated"
+        }
+    }
+}

@@ -1,0 +1,165 @@
+import IOInterfaces
+import Logging
+import MVCC
+package import Primitives
+package import RaftCore
+import Replica
+import StateMachine
+import Synchronization
+import Wire
+
+/// What the apply thread is asked for.
+package enum ApplyItem: Sendable {
+    case entries([Entry])
+    /// A linearizable read: to be told once `index` is applied.
+    case read(context: UInt64, index: LogIndex)
+    /// A transaction without writes, answered at the state of its turn.
+    case readOnlyTxn(id: UInt64, request: Bytes)
+}
+
+/// Runs the state machine, tells the loops what became of their requests, and sweeps after compactions when idle.
+final class ApplyThread {
+    /// Keys looked at in one sweep step: some tenths of a millisecond.
+    private static let sweepKeys = 512
+    /// The share of the quota, in percent, below which the NOSPACE alarm clears itself.
+    private static let clearPercent = 95
+
+    private let context: ServerContext
+    private let stateMachine: StateMachine
+    private var outcomes: [[Applied]]
+    private var reads: [[UInt64]]
+    private var waitingReads: [(context: UInt64, index: LogIndex)] = []
+    private var publishedRevision: Int64
+    private var isAlarmChangeProposed = false
+    private var nextAlarmProposal: UInt64 = 0
+
+    init(context: ServerContext, stateMachine: StateMachine, loopCount: Int) {
+        self.context = context
+        self.stateMachine = stateMachine
+        outcomes = Array(repeating: [], count: loopCount)
+        reads = Array(repeating: [], count: loopCount)
+        publishedRevision = context.store.currentRevision
+    }
+
+    /// Returns when the inbox is closed and everything in it is applied.
+    func run() {
+        context.store.claimWriteSide()
+        var items: [ApplyItem] = []
+        var mayHaveSweep = true
+        while context.applyInbox.takeAll(into: &items, waiting: mayHaveSweep ? 0 : 100_000_000) {
+            var applied: LogIndex?
+            let now = context.clock.now()
+            for item in items {
+                switch item {
+                case .entries(let entries):
+                    apply(entries, now: now)
+                    applied = entries.last?.index ?? applied
+                case .read(let context, let index): waitingReads.append((context, index))
+                case .readOnlyTxn(let id, let request): answer(id, request)
+                }
+            }
+            if let applied { finish(applied, since: now) }
+            releaseReads()
+            deliver()
+            watchQuota(now: now)
+            mayHaveSweep = sweep() || !items.isEmpty
+        }
+    }
+
+    private func apply(_ entries: [Entry], now: UInt64) {
+        for entry in entries {
+            invariant(entry.kind == .normal, "a membership change was committed; this version proposes none")
+            do throws(StoreError) {
+                let result = try stateMachine.apply(
+                    index: entry.index, term: entry.term, payload: entry.payload, now: now)
+                keep(result)
+            } catch {
+                context.stopProcess("applying entry \(entry.index.rawValue): \(error)")
+            }
+        }
+    }
+
+    private func answer(_ id: UInt64, _ request: Bytes) {
+        do throws(StoreError) {
+            keep(Applied(requestID: id, outcome: try stateMachine.readOnlyTxn(request)))
+        } catch {
+            context.stopProcess("reading: \(error)")
+        }
+    }
+
+    private func keep(_ result: Applied) {
+        guard let loop = RequestID.loop(of: result.requestID, member: context.identity.memberID),
+            loop < outcomes.count
+        else { return }
+        outcomes[loop].append(result)
+    }
+
+    /// Publishes what has been applied before anybody hears of it.
+    private func finish(_ index: LogIndex, since start: UInt64) {
+        context.appliedIndex.store(index.rawValue, ordering: .releasing)
+        context.publishAlarms()
+        context.replicaInbox.push(.applied(through: index))
+        context.metrics.applyDuration.observe(nanoseconds: context.clock.now() - start)
+        context.backendSignal.raise()
+    }
+
+    private func releaseReads() {
+        guard !waitingReads.isEmpty else { return }
+        let applied = context.appliedIndex.load(ordering: .relaxed)
+        waitingReads.removeAll { read in
+            guard read.index.rawValue <= applied else { return false }
+            if let loop = RequestID.loop(of: read.context, member: context.identity.memberID), loop < reads.count {
+                reads[loop].append(read.context)
+            }
+            return true
+        }
+    }
+
+    /// One delivery for each loop that has something to hear.
+    private func deliver() {
+        let revision = context.store.currentRevision
+        let isNew = revision != publishedRevision
+        publishedRevision = revision
+        for (index, inbox) in context.loopInboxes.enumerated() {
+            let tellsRevision = isNew && inbox.hasWatches.load(ordering: .acquiring)
+            guard !outcomes[index].isEmpty || !reads[index].isEmpty || tellsRevision else { continue }
+            inbox.deliver { content in
+                content.outcomes.append(contentsOf: outcomes[index])
+                content.reads.append(contentsOf: reads[index])
+                if tellsRevision { content.revision = revision }
+            }
+            outcomes[index].removeAll(keepingCapacity: true)
+            reads[index].removeAll(keepingCapacity: true)
+        }
+    }
+
+    /// Publishes the live bytes, and clears the NOSPACE alarm of this member once there is room again.
+    private func watchQuota(now: UInt64) {
+        let liveBytes = context.store.numbers().liveBytes
+        context.liveBytes.store(liveBytes, ordering: .relaxed)
+        let quota = context.configuration.quotaBytes
+        guard context.noSpaceAlarm.load(ordering: .relaxed), now >= nextAlarmProposal,
+            quota < 0 || Int64(liveBytes) < quota / 100 * Int64(Self.clearPercent)
+        else { return }
+        nextAlarmProposal = now + 1_000_000_000
+        let request = AlarmRequest(
+            action: StateMachine.AlarmAction.deactivate, memberID: context.identity.memberID.rawValue,
+            alarm: AlarmKind.noSpace.rawValue)
+        context.proposeInternally(fieldNumber: InternalRaftRequest.FieldNumber.alarm, body: request.encoded())
+        context.logger.info(
+            "clearing alarm NOSPACE: there is room again",
+            metadata: ["live-bytes": "\(liveBytes)", "quota-bytes": "\(quota)"])
+    }
+
+    /// One step of physical compaction. True when the next may follow at once.
+    private func sweep() -> Bool {
+        switch context.store.sweepStep(maxKeys: Self.sweepKeys) {
+        case .more: return true
+        case .finished(let revision):
+            for inbox in context.loopInboxes { inbox.deliver { $0.sweptRevision = revision } }
+            context.backendSignal.raise()
+            return true
+        case .idle, .waiting: return false
+        }
+    }
+}

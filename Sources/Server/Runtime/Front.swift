@@ -1,0 +1,122 @@
+import Logging
+import MVCC
+import NIOCore
+import NIOPosix
+import Primitives
+import ServerCore
+import Synchronization
+import Transport
+import TransportSecurity
+
+/// What clients meet: the listeners and, for each event loop, the state and services behind them.
+struct Front {
+    /// The names that tell a listener's connections apart.
+    enum ListenerName {
+        static let client = "client"
+        static let metrics = "metrics"
+    }
+
+    let server: GRPCServer
+    let addresses: [SocketAddress]
+
+    static func open(
+        context: ServerContext, group: MultiThreadedEventLoopGroup, inboxes: [LoopInbox], random: inout PRNG
+    ) async throws -> Front {
+        let seed = random.next()
+        let states = Mutex<[Int: NIOLoopBound<LoopState>]>([:])
+        let metrics = MetricsCollector(context: context)
+        let startNumber = RequestID.firstNumber(wallClockMilliseconds: WallClock.nanoseconds() / 1_000_000)
+        let server = try await GRPCServer.make(
+            group: group, configuration: transportConfiguration(context.configuration),
+            dispatcher: { eventLoop in
+                let index = inboxes.firstIndex { $0.eventLoop === eventLoop } ?? 0
+                do throws(StoreError) {
+                    let state = try LoopState(
+                        context: context, inbox: inboxes[index], index: index,
+                        random: PRNG(seed: seed &+ UInt64(index)), startNumber: startNumber)
+                    let bound = NIOLoopBound(state, eventLoop: eventLoop)
+                    states.withLock { $0[index] = bound }
+                    return LoopDispatcher(state: state)
+                } catch {
+                    context.stopProcess("opening a reader of the store: \(error)")
+                }
+            },
+            responder: { eventLoop, _ in
+                guard let index = inboxes.firstIndex(where: { $0.eventLoop === eventLoop }),
+                    let state = states.withLock({ $0[index] })
+                else { return nil }
+                return HTTPEndpoints(state: state.value, metrics: metrics)
+            })
+        let bounds = states.withLock { states in states.sorted { $0.key < $1.key }.map(\.value) }
+        metrics.adopt(servers: [server], loops: bounds, eventLoops: inboxes.map(\.eventLoop))
+        return Front(server: server, addresses: try await listen(server, context))
+    }
+
+    private static func listen(_ server: GRPCServer, _ context: ServerContext) async throws -> [SocketAddress] {
+        let configuration = context.configuration
+        let security = try security(context)
+        var addresses: [SocketAddress] = []
+        let listeners =
+            configuration.listenClientURLs.map { ($0, ListenerName.client, true) }
+            + configuration.listenClientHTTPURLs.map { ($0, ListenerName.client, false) }
+            + configuration.listenMetricsURLs.map { ($0, ListenerName.metrics, false) }
+        for (url, name, isGRPC) in listeners {
+            let address: GRPCServer.Listener.Address =
+                url.isUnix ? .unix(path: url.host) : .tcp(host: url.host, port: url.port)
+            let listener = GRPCServer.Listener(
+                address: address, name: name, security: url.isSecure ? security : nil, isGRPCEnabled: isGRPC)
+            do { addresses.append(try await server.bind(listener)) } catch {
+                throw StartError("listening on \(url.text): \(error)")
+            }
+            context.logger.info("listening", metadata: ["url": "\(url.text)", "for": "\(name)"])
+        }
+        return addresses
+    }
+
+    /// TLS as the flags want it; nil without a certificate.
+    private static func security(_ context: ServerContext) throws -> PipelineSecurity? {
+        let configuration = context.configuration
+        guard !configuration.certificateFile.isEmpty else { return nil }
+        var tls = TLSConfiguration.server(
+            certificateFile: configuration.certificateFile, keyFile: configuration.keyFile,
+            trustedCAFile: configuration.trustedCAFile.isEmpty ? nil : configuration.trustedCAFile)
+        tls.minimumVersion = TLSVersion(rawValue: configuration.tlsMinimumVersion) ?? .tls12
+        tls.maximumVersion = TLSVersion(rawValue: configuration.tlsMaximumVersion)
+        tls.cipherSuites = configuration.cipherSuites
+        tls.revocationListFile = configuration.clientCRLFile.isEmpty ? nil : configuration.clientCRLFile
+        tls.allowedHostnames = configuration.clientAllowedHostnames
+        let logger = context.logger
+        let source: TLSContextSource
+        do {
+            try tls.validate()
+            source = try TLSContextSource(
+                tls,
+                report: { event in
+                    switch event {
+                    case .reloaded(let count):
+                        logger.info("certificates were reloaded", metadata: ["reloads": "\(count)"])
+                    case .failed(let error):
+                        logger.error(
+                            "certificates on disk are bad; the old ones serve on", metadata: ["error": "\(error)"])
+                    }
+                })
+        } catch { throw StartError("\(error)") }
+        return PipelineSecurity(
+            install: { channel in try channel.pipeline.syncOperations.addHandler(TLSHandler(source: source)) },
+            inspect: { event in
+                guard let done = event as? TLSHandshakeCompleted else { return nil }
+                return ConnectionSecurity(applicationProtocol: done.negotiatedProtocol, peerIdentity: done.peer)
+            })
+    }
+
+    private static func transportConfiguration(_ configuration: ServerConfiguration) -> Transport.ServerConfiguration {
+        var transport = Transport.ServerConfiguration()
+        transport.limits.receivedMessageBytesMax = configuration.maxRequestBytes + (512 << 10)
+        transport.limits.concurrentStreamsMax = min(
+            configuration.maxConcurrentStreams, transport.limits.concurrentStreamsMax)
+        transport.keepalive.minimumPingInterval = .nanoseconds(Int64(configuration.keepaliveMinSeconds * 1e9))
+        transport.keepalive.interval = .nanoseconds(Int64(configuration.keepaliveIntervalSeconds * 1e9))
+        transport.keepalive.timeout = .nanoseconds(Int64(configuration.keepaliveTimeoutSeconds * 1e9))
+        return transport
+    }
+}

@@ -1,0 +1,105 @@
+import IOInterfaces
+import Logging
+package import Primitives
+package import Replica
+import ServerCore
+import Synchronization
+import WriteAheadLog
+
+/// What the log thread is asked for.
+package enum LogItem: Sendable {
+    case append([AppendBatch])
+    /// Nothing at or before this index is needed any more.
+    case cut(through: LogIndex)
+}
+
+/// Runs the log writer: everything queued goes into one write and one sync. The only thread that syncs the log.
+final class LogThread {
+    /// How long a write that found the disk full waits before it is tried again.
+    private static let diskFullRetryMilliseconds: UInt64 = 200
+
+    private let context: ServerContext
+    private let writer: LogWriter
+    private var waiting: [AppendBatch] = []
+    private let idle = Signal()
+
+    init(context: ServerContext, writer: LogWriter) {
+        self.context = context
+        self.writer = writer
+    }
+
+    /// Returns when the inbox is closed and everything in it is durable.
+    func run() {
+        writer.adoptByCurrentThread()
+        var items: [LogItem] = []
+        var isPrepared = false
+        while context.logInbox.takeAll(into: &items, waiting: isPrepared ? .max : 0) {
+            var cut: LogIndex?
+            for item in items {
+                switch item {
+                case .append(let batches): waiting.append(contentsOf: batches)
+                case .cut(let index): cut = index
+                }
+            }
+            if !waiting.isEmpty { write() }
+            do {
+                if let cut { try writer.cut(through: cut) }
+                if items.isEmpty || !isPrepared { isPrepared = try prepare() }
+                if !items.isEmpty { isPrepared = false }
+            } catch {
+                context.stopProcess("\(error)")
+            }
+        }
+        do { try writer.close() } catch { context.logger.error("closing the log", metadata: ["error": "\(error)"]) }
+    }
+
+    /// Writes and syncs what waits; with a full disk, again and again until there is room or the server stops.
+    private func write() {
+        while !waiting.isEmpty {
+            var written = 0
+            let start = context.clock.now()
+            do throws(WALError) {
+                let progress = try writer.write(waiting[...], written: &written)
+                waiting.removeAll(keepingCapacity: true)
+                setDiskFull(false)
+                guard let progress else { return }
+                if progress.didSync {
+                    context.metrics.walFsync.observe(nanoseconds: context.clock.now() - start)
+                }
+                context.replicaInbox.push(.appendDurable(through: progress.durableThrough))
+                for message in progress.messages { context.replicaInbox.push(.message(message)) }
+            } catch {
+                guard error.code == .noSpace else { context.stopProcess("\(error)") }
+                waiting.removeFirst(written)
+                setDiskFull(true)
+                if context.isStopping.load(ordering: .relaxed) { return waiting.removeAll() }
+                idle.wait(milliseconds: Int(Self.diskFullRetryMilliseconds))
+            }
+        }
+    }
+
+    /// Readies the next segment in idle time; true when there is nothing more to do. Without room, what grows the store
+    /// is refused while the current segment still takes deletes and compactions.
+    private func prepare() throws(WALError) -> Bool {
+        do throws(WALError) {
+            let isReady = try writer.prepare()
+            if isReady { setDiskFull(false) }
+            return isReady
+        } catch {
+            guard error.code == .noSpace else { throw error }
+            setDiskFull(true)
+            idle.wait(milliseconds: Int(Self.diskFullRetryMilliseconds))
+            return false
+        }
+    }
+
+    private func setDiskFull(_ isFull: Bool) {
+        let was = context.logDiskFull.exchange(isFull, ordering: .relaxed)
+        guard was != isFull else { return }
+        if isFull {
+            context.logger.error("the disk of the log is full: writes that grow the store are refused")
+        } else {
+            context.logger.info("the disk of the log has room again")
+        }
+    }
+}

@@ -1,0 +1,79 @@
+import Primitives
+package import Transport
+import Wire
+
+/// Sends each call to its service. One for each event loop; owner: that loop.
+package final class LoopDispatcher: RPCDispatcher {
+    /// The transport's table of what `Wire` lists, so that a method's index is its raw value.
+    private static let table = RPCMethodTable(
+        Wire.RPCMethod.table.map { description in
+            let kind: RPCKind =
+                switch description.streaming {
+                case .unary: .unary
+                case .serverStreaming: .serverStreaming
+                case .bidirectional: .bidirectional
+                }
+            return (String(decoding: description.path.array, as: UTF8.self), kind)
+        })
+
+    private let state: LoopState
+    private let kv: KVService
+    private let lease: LeaseService
+    private let watch: WatchService
+    private let maintenance: MaintenanceService
+
+    package init(state: LoopState) {
+        self.state = state
+        kv = KVService(state: state)
+        lease = LeaseService(state: state)
+        watch = WatchService(state: state)
+        maintenance = MaintenanceService(state: state)
+    }
+
+    package var methodCount: Int { Self.table.count }
+    package func resolve(path: UnsafeRawBufferPointer) -> Transport.RPCMethod? { Self.table.find(path) }
+    package func hasService(_ service: String) -> Bool { Self.table.hasService(service) }
+
+    package func unary(_ call: RPCCall, message: UnsafeRawBufferPointer) {
+        guard let method = Wire.RPCMethod(rawValue: call.method.index) else { return unimplemented(call) }
+        switch method {
+        case .range: kv.range(call, message)
+        case .put: kv.put(call, message)
+        case .deleteRange: kv.deleteRange(call, message)
+        case .txn: kv.txn(call, message)
+        case .compact: kv.compact(call, message)
+        case .leaseGrant: lease.grant(call, message)
+        case .leaseRevoke: lease.revoke(call, message)
+        case .leaseTimeToLive: lease.timeToLive(call, message)
+        case .leaseLeases: lease.leases(call)
+        case .memberList: maintenance.memberList(call)
+        case .alarm: maintenance.alarm(call, message)
+        case .status: maintenance.status(call)
+        case .defragment: maintenance.defragment(call)
+        case .hash: maintenance.hash(call)
+        case .hashKV: maintenance.hashKV(call, message)
+        case .moveLeader: maintenance.moveLeader(call, message)
+        case .healthCheck: maintenance.healthCheck(call, message)
+        default: unimplemented(call)
+        }
+    }
+
+    package func callStarted(_ call: RPCCall) -> (any RPCStreamHandler)? {
+        switch Wire.RPCMethod(rawValue: call.method.index) {
+        case .rangeStream: return kv.rangeStream(call)
+        case .watch: return watch.open(call)
+        case .leaseKeepAlive: return lease.keepAlive(call)
+        case .healthWatch: return maintenance.healthWatch(call)
+        default:
+            unimplemented(call)
+            return nil
+        }
+    }
+
+    /// A method that the API has and this version does not.
+    private func unimplemented(_ call: RPCCall) {
+        let description = Wire.RPCMethod(rawValue: call.method.index)?.description
+        let name = description.map { "\($0.name)" } ?? "?"
+        call.fail(RPCStatus(.unimplemented, "method \(name) not implemented"))
+    }
+}

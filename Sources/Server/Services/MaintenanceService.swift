@@ -1,0 +1,203 @@
+import MVCC
+import Membership
+import NIOCore
+import Primitives
+import StateMachine
+import Synchronization
+import Transport
+import Wire
+
+/// `etcdserverpb.Maintenance`, `etcdserverpb.Cluster` and `grpc.health.v1.Health`. Owner: the event loop; what may take
+/// long runs on the maintenance thread.
+struct MaintenanceService {
+    let state: LoopState
+    private var context: ServerContext { state.context }
+
+    init(state: LoopState) { self.state = state }
+
+    // MARK: Cluster
+
+    func memberList(_ call: RPCCall) {
+        let members = context.stateMachine.published.withLock { $0.members }
+        let response = MemberListResponse(
+            header: state.currentHeader,
+            members: members.map {
+                Wire.Member(
+                    id: $0.id.rawValue, name: $0.name, peerURLs: $0.peerURLs, clientURLs: $0.clientURLs,
+                    isLearner: $0.isLearner)
+            })
+        call.reply(response.encoded().array)
+    }
+
+    // MARK: Maintenance
+
+    func status(_ call: RPCCall) {
+        let alarms = context.stateMachine.published.withLock { $0.alarms }
+        let leader = context.leader.load(ordering: .relaxed)
+        var errors = leader == 0 ? ["etcdserver: no leader"] : []
+        errors += alarms.map { "memberID:\($0.member.rawValue) alarm:\($0.kind.name) " }
+        let response = StatusResponse(
+            header: state.currentHeader, version: ProductVersion.api,
+            databaseSize: Int64(context.store.backendSizes.fileBytes), leader: leader,
+            raftIndex: context.commitIndex.load(ordering: .relaxed),
+            raftTerm: context.term.load(ordering: .relaxed),
+            raftAppliedIndex: context.appliedIndex.load(ordering: .relaxed), errors: errors,
+            databaseSizeInUse: Int64(context.store.numbers().liveBytes), isLearner: false,
+            storageVersion: ProductVersion.storage, databaseSizeQuota: max(context.configuration.quotaBytes, 0),
+            downgradeInfo: DowngradeInfo())
+        call.reply(response.encoded().array)
+    }
+
+    func alarm(_ call: RPCCall, _ message: UnsafeRawBufferPointer) {
+        guard let request = try? AlarmRequest(decoding: message) else { return call.fail(RPCStatus(.malformed)) }
+        guard request.action == StateMachine.AlarmAction.get else {
+            return state.propose(call, fieldNumber: InternalRaftRequest.FieldNumber.alarm, body: message)
+        }
+        let alarms = context.stateMachine.published.withLock { $0.alarms }
+        let asked = alarms.filter { request.alarm == 0 || $0.kind.rawValue == request.alarm }
+        let response = AlarmResponse(
+            header: state.currentHeader,
+            alarms: asked.map { AlarmMember(memberID: $0.member.rawValue, alarm: $0.kind.rawValue) })
+        call.reply(response.encoded().array)
+    }
+
+    /// Space is given back while running; what is left to do is to persist what waits, so that removals take effect now.
+    func defragment(_ call: RPCCall) {
+        context.wantsCommit.store(true, ordering: .releasing)
+        context.backendSignal.raise()
+        call.reply(DefragmentResponse(header: state.currentHeader).encoded().array)
+    }
+
+    func hash(_ call: RPCCall) {
+        run(call) { reader throws(StoreError) in
+            try reader.hash()
+        } then: { hash in
+            HashResponse(header: state.currentHeader, hash: hash).encoded()
+        }
+    }
+
+    func hashKV(_ call: RPCCall, _ message: UnsafeRawBufferPointer) {
+        guard let request = try? HashKVRequest(decoding: message) else { return call.fail(RPCStatus(.malformed)) }
+        state.linearize { [self] error in
+            if let error { return call.fail(RPCStatus(error)) }
+            run(call) { reader throws(StoreError) in
+                try reader.hashKV(revision: request.revision)
+            } then: { result in
+                HashKVResponse(
+                    header: state.currentHeader, hash: result.hash, compactRevision: result.compactRevision,
+                    hashRevision: result.hashRevision
+                ).encoded()
+            }
+        }
+    }
+
+    func moveLeader(_ call: RPCCall, _ message: UnsafeRawBufferPointer) {
+        var target: UInt64 = 0
+        var reader = ProtoReader(message)
+        do throws(WireError) {
+            while let tag = try reader.nextField() {
+                if tag == .varint(1) { target = try reader.uint64() } else { try reader.skip(tag) }
+            }
+        } catch { return call.fail(RPCStatus(.malformed)) }
+        guard context.leader.load(ordering: .relaxed) == context.identity.memberID.rawValue else {
+            return call.fail(RPCStatus(.notLeader))
+        }
+        let members = context.stateMachine.published.withLock { $0.members }
+        guard members.contains(where: { $0.id.rawValue == target && !$0.isLearner }) else {
+            return call.fail(RPCStatus(.badLeaderTransferee))
+        }
+        // The only voter leads already.
+        let header = state.currentHeader
+        call.reply(size: ProtoSize.message(1, header)) { buffer in
+            var writer = ProtoWriter(buffer)
+            writer.message(1, header)
+        }
+    }
+
+    /// Runs a long read on the maintenance thread and answers on the loop.
+    private func run<T: Sendable>(
+        _ call: RPCCall, _ body: @escaping @Sendable (StoreReader) throws(StoreError) -> T,
+        then encode: @escaping (T) -> Bytes
+    ) {
+        let answer = NIOLoopBound(encode, eventLoop: state.eventLoop)
+        let job = MaintenanceJob { reader throws(StoreError) in
+            let result: Result<T, RequestError>
+            do throws(StoreError) { result = .success(try body(reader)) } catch {
+                switch error {
+                case .compacted: result = .failure(.compacted)
+                case .futureRevision: result = .failure(.futureRevision)
+                default: throw error
+                }
+            }
+            call.eventLoop.execute {
+                switch result {
+                case .success(let value): call.reply(answer.value(value).array)
+                case .failure(let error): call.fail(RPCStatus(error))
+                }
+            }
+        }
+        if !context.maintenanceInbox.push(job) { call.fail(RPCStatus(.tooManyRequests)) }
+    }
+
+    // MARK: Health
+
+    /// `HealthCheckResponse.ServingStatus`.
+    private static let serving: UInt64 = 1
+    private static let notServing: UInt64 = 2
+
+    func healthCheck(_ call: RPCCall, _ message: UnsafeRawBufferPointer) {
+        guard Self.asksForServer(message) else { return call.fail(RPCStatus(.notFound, "unknown service")) }
+        sendHealth(call)
+        call.finish()
+    }
+
+    func healthWatch(_ call: RPCCall) -> any RPCStreamHandler { HealthWatch(call: call, service: self) }
+
+    fileprivate func sendHealth(_ call: RPCCall) {
+        let serves = context.leader.load(ordering: .relaxed) != 0 && !context.isStopping.load(ordering: .relaxed)
+        let status = serves ? Self.serving : Self.notServing
+        call.send(size: ProtoSize.uint64(1, status)) { buffer in
+            var writer = ProtoWriter(buffer)
+            writer.uint64(1, status)
+        }
+    }
+
+    /// Whether a `HealthCheckRequest` names no service: only the server as a whole is known.
+    private static func asksForServer(_ message: UnsafeRawBufferPointer) -> Bool {
+        var reader = ProtoReader(message)
+        while let tag = try? reader.nextField() {
+            if tag == .bytes(1) { return (try? reader.bytes())?.count == 0 }
+            if (try? reader.skip(tag)) == nil { return false }
+        }
+        return true
+    }
+}
+
+/// One `Health.Watch` stream: the state now; the stream stays open until either side ends it.
+private final class HealthWatch: RPCStreamHandler {
+    private let call: RPCCall
+    private let service: MaintenanceService
+
+    init(call: RPCCall, service: MaintenanceService) {
+        self.call = call
+        self.service = service
+    }
+
+    func received(message: UnsafeRawBufferPointer) { service.sendHealth(call) }
+    func halfClosed() {}
+    func cancelled() {}
+    func shuttingDown() {
+        service.sendHealth(call)
+        call.finish()
+    }
+}
+
+extension AlarmKind {
+    /// The name in `etcdserverpb.AlarmType`.
+    package var name: String {
+        switch self {
+        case .noSpace: "NOSPACE"
+        case .corrupt: "CORRUPT"
+        }
+    }
+}

@@ -1,0 +1,35 @@
+package import MVCC
+package import Primitives
+
+/// Carries what the state machine has applied from memory to the backend, behind the log's back: few, large, synced
+/// commits, each with the applied index of the entries it contains.
+///
+/// Owner: the backend thread (tests and simulator: their only thread).
+package final class BackendWriter {
+    /// Most bytes of records in one commit.
+    package static let commitBytesMax = 32 << 20
+
+    private let store: Store
+    private let backend: any Backend
+
+    package init(store: Store, backend: any Backend) {
+        self.store = store
+        self.backend = backend
+    }
+
+    /// Makes the calling thread the owner.
+    package func adoptByCurrentThread() { store.claimPersistingSide() }
+
+    /// Commits the next part of what waits; nil when nothing does.
+    ///
+    /// - Returns: the index of the last entry whose effects are now on disk.
+    /// - Throws: what the backend could not do. `.noSpace` leaves everything as it was and may be tried again.
+    package func persist() throws(StoreError) -> LogIndex? {
+        guard let batch = store.nextBatch(maxBytes: Self.commitBytesMax) else { return nil }
+        try backend.commit(batch)
+        store.persisted(batch)
+        return batch.through.appliedIndex
+    }
+
+    package func close() { backend.close() }
+}

@@ -1,0 +1,69 @@
+package import Primitives
+package import RaftCore
+package import Replica
+package import WriteAheadLog
+
+/// What one round of log writing achieved.
+package struct LogProgress: Sendable {
+    /// Everything up to this append number is durable.
+    package var durableThrough: UInt64
+    /// Promises of durability that may leave now.
+    package var messages: [Message]
+    /// Whether this round had to sync.
+    package var didSync: Bool
+}
+
+/// Puts what the replica decided into the write-ahead log: one write for each batch, one sync for all of them.
+///
+/// Owner: the log thread (tests and simulator: their only thread).
+package final class LogWriter {
+    private let log: WriteAheadLog
+    private var entries: [WALEntry] = []
+
+    package init(log: WriteAheadLog) { self.log = log }
+
+    /// Bytes of the log on disk.
+    package var bytesOnDisk: Int { log.bytesOnDisk }
+
+    /// Makes the calling thread the log's owner.
+    package func adoptByCurrentThread() { log.adoptByCurrentThread() }
+
+    /// Makes `batches` durable, in order.
+    ///
+    /// - Parameter written: counts the batches that have been written; on `.noSpace` the rest may be tried again.
+    /// - Throws: `.noSpace` when there is no room for the next segment (nothing of the failing batch was written);
+    ///   anything else means that the process must stop.
+    package func write(_ batches: ArraySlice<AppendBatch>, written: inout Int) throws(WALError) -> LogProgress? {
+        guard let last = batches.last else { return nil }
+        var mustSync = false
+        for batch in batches {
+            entries.removeAll(keepingCapacity: true)
+            for entry in batch.entries {
+                entries.append(
+                    WALEntry(index: entry.index, term: entry.term, kind: entry.kind.rawValue, payload: entry.payload))
+            }
+            let hardState = batch.hardState.map {
+                WALHardState(term: $0.term, vote: $0.vote, commit: min($0.commit, endOfLog(with: batch.entries)))
+            }
+            if !entries.isEmpty || hardState != nil { try log.append(entries, hardState: hardState) }
+            mustSync = mustSync || batch.mustSync
+            written += 1
+        }
+        if mustSync { try log.sync() }
+        return LogProgress(
+            durableThrough: last.number, messages: batches.flatMap(\.messagesAfterAppend), didSync: mustSync)
+    }
+
+    /// Drops whole segments that hold nothing after `index`.
+    package func cut(through index: LogIndex) throws(WALError) { try log.truncatePrefix(through: index) }
+
+    /// Uses idle time: makes the next segment ready, a part of it a call. True when it is ready.
+    ///
+    /// - Throws: `.noSpace` when the disk is too full for another segment: writes should be refused while the current
+    ///   segment still has room for what must pass.
+    package func prepare() throws(WALError) -> Bool { try log.prepareNextSegment() }
+
+    package func close() throws(WALError) { try log.close() }
+
+    private func endOfLog(with entries: [Entry]) -> LogIndex { entries.last?.index ?? log.lastIndex }
+}
