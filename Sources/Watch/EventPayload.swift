@@ -19,6 +19,18 @@ struct EventBatch {
         }
     }
 
+    /// Whether the event has a previous version that it does not carry: the store was not asked to keep it then.
+    func lacksPrevious(_ index: Int) -> Bool {
+        guard events[index].previous == nil else { return false }
+        if events[index].isDelete { return true }
+        return events[index].record.withUnsafeBytes { record in
+            guard let view = try? KeyValueView(decoding: record) else { return false }
+            return view.createRevision != view.modRevision
+        }
+    }
+
+    mutating func setPrevious(_ index: Int, _ record: Bytes) { events[index].previous = record }
+
     /// Lets go of the events' memory.
     mutating func clear() {
         events.removeAll(keepingCapacity: events.count <= 4096)

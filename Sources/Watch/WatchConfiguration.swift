@@ -1,4 +1,5 @@
 package import MVCC
+package import Primitives
 
 /// Limits and times of a hub. A turn's limits keep it to about a millisecond.
 package struct WatchConfiguration: Sendable {
@@ -81,11 +82,18 @@ package protocol WatchSource: AnyObject {
     var compactRevision: Int64 { get }
     var identity: WatchIdentity { get }
 
-    /// The revisions greater than `after` up to `through`, ascending, with previous values where there are any; cut off
+    /// Says that from now on some watcher wants previous values. Called often; events that lack theirs all the same (the
+    /// tail may hold older ones) are completed by `record`.
+    func wantPrevious()
+
+    /// The revisions greater than `after` up to `through`, ascending, with previous values where they are known; cut off
     /// between revisions after about `maxBytes`, but never before the first. Nil when the tail begins later than that.
     func tailEvents(after: Int64, through: Int64, maxBytes: Int) -> [RevisionEvents]?
 
-    /// The same from the file. `through` is how far it has looked, at least `after + 1` when that is published and
+    /// The record that `key` had at `revision`; nil when it had none or when the revision has been compacted.
+    func record(of key: UnsafeRawBufferPointer, at revision: Int64) throws(StoreError) -> Bytes?
+
+    /// The same as `tailEvents` from the file. `through` is how far it has looked, at least `after + 1` when that is published and
     /// older than the tail.
     func historyEvents(
         after: Int64, maxRevisions: Int, maxBytes: Int, wantPrevious: Bool

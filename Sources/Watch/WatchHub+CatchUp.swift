@@ -43,6 +43,12 @@ extension WatchHub {
         let participants = chooseParticipants(first...through)
         batch.fill(revisions, through: through)
         match { $0.hasParticipants }
+        do throws(StoreError) {
+            try completePrevious()
+        } catch {
+            abandon(participants)
+            throw error
+        }
         encodeHeader(revision: position)
         // In the order of the line, so that the first in line is served first.
         for participant in participants where participant.variant.group.hasParticipants {
@@ -83,6 +89,30 @@ extension WatchHub {
             watcher.variant.group.hasParticipants = true
         }
         return participants
+    }
+
+    /// Looks up the previous values that the events of participants lack, as far as they are not compacted.
+    private func completePrevious() throws(StoreError) {
+        for group in touchedGroups where group.participantsWantPrevious {
+            for index in group.pending where batch.lacksPrevious(index) {
+                let before = batch.mains[index] - 1
+                guard before >= compactRevision else { continue }
+                let event = batch.events[index]
+                let previous = try event.record.withUnsafeBytes { (record) throws(StoreError) in
+                    try source.record(of: UnsafeRawBufferPointer(rebasing: record[event.keyRange]), at: before)
+                }
+                if let previous { batch.setPrevious(index, previous) }
+            }
+        }
+    }
+
+    private func abandon(_ participants: [Watcher]) {
+        for watcher in participants {
+            watcher.variant.participants.removeAll()
+            watcher.variant.group.hasParticipants = false
+        }
+        for group in touchedGroups { group.pending.removeAll() }
+        endDistribution()
     }
 
     private func serve(_ group: WatcherGroup, _ budget: inout TurnBudget) {

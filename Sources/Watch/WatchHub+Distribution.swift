@@ -21,6 +21,8 @@ extension WatchHub {
         payload.select(group.pending, variant.options, from: batch)
         guard payload.count > 0 else { return }
         let first = batch.mains[payload.selected[0]]
+        // Missing previous values are looked up, perhaps on disk, when the watchers catch up.
+        let lacks = variant.options.contains(.previous) && payload.selected.contains { batch.lacksPrevious($0) }
         var index = 0
         while index < variant.synced.count {
             let watcher = variant.synced[index]
@@ -30,7 +32,7 @@ extension WatchHub {
                 index += 1
                 continue
             }
-            if budget.remains, watcher.stream.isWritable {
+            if !lacks, budget.remains, watcher.stream.isWritable {
                 if variant.synced.count > 1 { payload.encode(from: batch) }
                 send(begin, to: watcher, &budget)
                 index += 1

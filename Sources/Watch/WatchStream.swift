@@ -74,6 +74,7 @@ package final class WatchStream {
             replyCompacted(watchID: id)
             return outcome
         }
+        if request.prevKv { hub.source.wantPrevious() }
         // Revision 1 is the empty store's: no change bears it.
         let watcher = Watcher(
             stream: self, variant: hub.matcher.acquire(range).variant(EventOptions(request)), id: id,

@@ -119,6 +119,10 @@ final class WatcherGroup {
 
     init(range: WatchRange) { self.range = range }
 
+    var participantsWantPrevious: Bool {
+        variants.contains { $0.options.contains(.previous) && !$0.participants.isEmpty }
+    }
+
     func variant(_ options: EventOptions) -> WatcherVariant {
         if let known = variants.first(where: { $0.options == options }) { return known }
         let variant = WatcherVariant(group: self, options: options)

@@ -84,6 +84,9 @@ final class FakeStore: TestStore, WatchSource {
     var identity = WatchIdentity(clusterID: 0xcafe, memberID: 0xbeef, raftTerm: 7)
     var historyError: StoreError?
     private(set) var historyReads = 0
+    /// Whether writes keep the previous record in their events.
+    var keepsPrevious = true
+    private(set) var isPreviousWanted = false
 
     var source: any WatchSource { self }
     var currentRevision: Int64 { model.currentRevision }
@@ -96,7 +99,7 @@ final class FakeStore: TestStore, WatchSource {
             let previous = records[event.key]
             records[event.key] = event.isDelete ? nil : record
             return Event(
-                isDelete: event.isDelete, record: record, previous: previous,
+                isDelete: event.isDelete, record: record, previous: keepsPrevious ? previous : nil,
                 keyRange: 2..<2 + event.key.count, checksum: 0)
         }
         revisions.append(RevisionEvents(main: model.currentRevision, events: events))
@@ -107,6 +110,20 @@ final class FakeStore: TestStore, WatchSource {
 
     func compact(to revision: Int64) { compactRevision = max(compactRevision, revision) }
     func shortenTail() { tailStart = currentRevision + 1 }
+
+    func wantPrevious() { isPreviousWanted = true }
+
+    func record(of key: UnsafeRawBufferPointer, at revision: Int64) throws(StoreError) -> Bytes? {
+        if let historyError { throw historyError }
+        guard revision >= compactRevision else { return nil }
+        let key = Bytes(copying: key)
+        for entry in revisions[..<Int(revision - 1)].reversed() {
+            for event in entry.events where Bytes(Array(event.record.array[event.keyRange])) == key {
+                return event.isDelete ? nil : event.record
+            }
+        }
+        return nil
+    }
 
     func tailEvents(after: Int64, through: Int64, maxBytes: Int) -> [RevisionEvents]? {
         guard after + 1 >= tailStart else { return nil }

@@ -193,6 +193,32 @@ import Wire
         #expect(response.hasPrevious == [false, true, true])
     }
 
+    @Test("k8s#76675: prev_kv is there for writes from before anybody wanted it") func previousFromBefore() throws {
+        store.keepsPrevious = false
+        store.put("a", "1")
+        let test = TestHub(store)
+        let stream = TestStream(test.hub)
+        stream.create("a", start: 2) { $0.prevKv = true }
+        stream.create("a")
+        try test.settle()
+        #expect(store.isPreviousWanted)
+        store.put("a", "2")
+        store.delete("a")
+        store.put("a", "3")
+        try test.publish(store)
+        let responses = stream.read().filter { $0.watchID == 0 && !$0.created }
+        #expect(responses.flatMap(\.events).map(\.previousValue) == ["", "1", "2", ""])
+        #expect(responses.flatMap(\.hasPrevious) == [false, true, true, false])
+        store.put("a", "4")
+        store.historyError = .closed
+        #expect(throws: StoreError.closed) { try test.publish(store) }
+        store.historyError = nil
+        // The process stops then; if it did not, nothing would be lost.
+        test.hub.newRevisions(upTo: store.currentRevision)
+        try test.settle()
+        #expect(stream.read().flatMap(\.events).map(\.value) == ["4", "4"])
+    }
+
     @Test("a compaction cancels the lagging watchers that need it, and no others") func compactionWhileLagging() throws {
         let test = TestHub(store)
         let stalled = TestStream(test.hub)

@@ -6,7 +6,16 @@ import Wire
 /// Random operations against a model: see `WatchSimulation`.
 @Suite struct WatchTests {
     @Test(arguments: Array(1...60) as [UInt64]) func keepsItsGuarantees(seed: UInt64) throws {
-        var simulation = WatchSimulation(seed: seed, store: FakeStore())
+        let store = FakeStore()
+        store.keepsPrevious = seed % 3 > 0
+        var simulation = WatchSimulation(seed: seed, store: store)
+        try simulation.run(steps: 1500)
+        #expect(simulation.delivered > 0)
+    }
+
+    /// The same over the real store in memory, with its tail, persistence, compaction and sweeping.
+    @Test(arguments: Array(1...40) as [UInt64]) func keepsItsGuaranteesOverTheStore(seed: UInt64) throws {
+        var simulation = WatchSimulation(seed: seed, store: try RealStore(seed: seed))
         try simulation.run(steps: 1500)
         #expect(simulation.delivered > 0)
     }
