@@ -77,10 +77,26 @@ extension Raft {
             case .follower, .leader: nil
             }
         guard message.type == expected else { return }
+        if learnCommit(fromRefusal: message) { return }
         // A granted pre-vote names the term asked about; one of an earlier campaign is void.
         if role == .preCandidate, !message.reject, message.term.rawValue != term.rawValue + 1 { return }
         tracker.recordVote(message.from, granted: !message.reject)
         concludeCampaign()
+    }
+
+    /// Takes over the commit index that a refused vote carries, if our log holds that entry: what is committed is so for
+    /// ever, whoever says it. Without this a membership change can leave nobody electable: a leader that commits its own
+    /// removal or demotion steps down with a longer log than the member that it forgot to tell, and that member, not
+    /// knowing, still needs its vote. Returns true when the campaign has ended, as there are changes to apply first.
+    @discardableResult
+    mutating func learnCommit(fromRefusal message: Message) -> Bool {
+        guard message.reject, role != .leader, message.commit > log.commit,
+            log.matches(EntryID(term: message.logTerm, index: message.commit))
+        else { return false }
+        log.commit(through: message.commit)
+        guard log.hasUnappliedChanges, role != .follower else { return false }
+        becomeFollower(term: term, leader: .none)
+        return true
     }
 
     private mutating func concludeCampaign() {
@@ -100,7 +116,10 @@ extension Raft {
         let canVote =
             vote == message.from || (vote == .none && leader == .none) || (isPreVote && message.term > term)
         guard canVote, log.isUpToDate(EntryID(term: message.logTerm, index: message.index)) else {
-            send(Message(type: response, to: message.from, term: term, reject: true))
+            send(
+                Message(
+                    type: response, to: message.from, term: term, logTerm: log.term(atCommitted: log.commit),
+                    commit: log.commit, reject: true))
             return
         }
         if !isPreVote {

@@ -18,8 +18,7 @@ extension Raft {
 
     private mutating func adaptLeader() {
         if !isVoter {
-            // Removed or demoted. Source: the thesis, section 4.2.2.
-            if configuration.stepDownOnRemoval { becomeFollower(term: term, leader: .none) }
+            if configuration.stepDownOnRemoval { stepDownRemoved() }
             return
         }
         // A smaller quorum may have more; new members are to be probed at once.
@@ -27,6 +26,14 @@ extension Raft {
         owesAppends = true
         confirmReads()
         if transferTarget != .none, !tracker.configuration.voters.contains(transferTarget) { transferTarget = .none }
+    }
+
+    /// Removed or demoted: leads no longer, and tells a voter that has the whole log, if there is one, to campaign at
+    /// once. Source: the thesis, section 4.2.2.
+    private mutating func stepDownRemoved() {
+        let successor = tracker.configuration.voters.members.first { tracker.progress[$0]?.match == log.lastIndex }
+        if let successor { send(Message(type: .timeoutNow, to: successor)) }
+        becomeFollower(term: term, leader: .none)
     }
 
     /// Proposes to leave a joint configuration that is to be left automatically, once it is applied. Its entry is empty

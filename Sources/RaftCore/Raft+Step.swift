@@ -116,7 +116,12 @@ extension Raft {
             // member that has a greater term and can win no election to rejoin.
             send(Message(type: .appendResponse, to: message.from))
         case .preVote:
-            send(Message(type: .preVoteResponse, to: message.from, term: term, reject: true))
+            send(
+                Message(
+                    type: .preVoteResponse, to: message.from, term: term,
+                    logTerm: log.term(atCommitted: log.commit), commit: log.commit, reject: true))
+        case .preVoteResponse:
+            learnCommit(fromRefusal: message)
         default: break
         }
         return false

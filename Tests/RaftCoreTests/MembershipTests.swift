@@ -255,3 +255,30 @@ import Testing
         }
     }
 }
+
+/// A bug that the simulated network found (seed 29): nobody was electable.
+@Suite struct CommitByRefusalTests {
+    /// Leader 1 of two commits its own removal, has more in its log, and steps down before member 2 hears of the commit.
+    /// Member 2 needs the vote of 1, which has the longer log and is no voter any more.
+    @Test(arguments: [true, false]) func removedLeaderWithALongerLogDoesNotBlock(_ preVote: Bool) throws {
+        let cluster = TestCluster(voters: 2) { $0.preVote = preVote }
+        cluster.elect(1)
+        let change = ConfigurationChange([.init(.removeMember, MemberID(1))])
+        cluster.filter = { message in
+            // Member 2 gets the change, but neither its commit nor what comes behind it.
+            message.type != .append || (message.commit < LogIndex(2) && message.entries.count <= 1)
+        }
+        try cluster[1].raft.proposeConfigurationChange(
+            change, kind: .configurationChangeV2, payload: ChangeCodec.encode(change))
+        cluster[1].takeReady()
+        try cluster[1].raft.propose(["tail", "tail"])
+        cluster.settle()
+        #expect(cluster[1].raft.role == .follower)
+        #expect(cluster[2].raft.lastIndex == LogIndex(2))
+        #expect(cluster[2].raft.configurationState.voters.count == 2)
+        cluster.heal()
+        cluster.tick(times: 60)
+        #expect(cluster.leaders == [2])
+        #expect(cluster[2].raft.configurationState.voters == [MemberID(2)])
+    }
+}

@@ -1,3 +1,4 @@
+import Foundation
 import Primitives
 import RaftCore
 import Testing
@@ -14,6 +15,9 @@ final class Simulation {
     var cut: Set<UInt64> = []
     var proposals = 0
     var isHealed = false
+    var crashesWhileWriting = 0
+    var jointSeen = 0
+    var readsAborted = 0
     let lossOneIn: Int
     let duplicateOneIn: Int
     let reorderOneIn: Int
@@ -33,6 +37,7 @@ final class Simulation {
         changesMembership = random.chance(oneIn: 2)
         let ids = (1...UInt64(total)).map { MemberID($0) }
         var options = RaftConfiguration(id: MemberID(1))
+        options.electionTicks = [3, 5, 10][random.next(in: 0..<3)]
         options.preVote = !random.chance(oneIn: 4)
         options.checkQuorum = !random.chance(oneIn: 4)
         options.messageBytesMax = [40, 200, 1 << 20][random.next(in: 0..<3)]
@@ -67,7 +72,7 @@ final class Simulation {
         for _ in 0..<steps {
             let position = random.next(in: 0..<nodes.count)
             act(nodes[position])
-            if random.chance(oneIn: 300) { redrawCuts() }
+            if random.chance(oneIn: 200) { redrawCuts() }
         }
     }
 
@@ -159,18 +164,19 @@ final class Simulation {
             return
         }
         if random.chance(oneIn: crashOneIn) {
+            if !node.writing.isEmpty { crashesWhileWriting += 1 }
             node.crash(survivors: random.next(in: 0..<node.writing.count + 1))
             return
         }
         switch random.next(in: 0..<100) {
-        case 0..<45: deliverOne(to: node)
-        case 45..<65: if node.raft.hasReady { node.takeReady() }
-        case 65..<75: if !node.writing.isEmpty { node.finishWrites(random.next(in: 1..<node.writing.count + 1)) }
-        case 75..<82: if !node.applying.isEmpty { node.apply(random.next(in: 1..<node.applying.count + 1)) }
-        case 82..<88: node.raft.tick()
-        case 88..<93: _ = try? node.raft.propose((0...random.next(in: 0..<3)).map { _ in nextPayload() })
-        case 93..<95: ask(node)
-        case 95..<97: housekeep(node)
+        case 0..<42: deliverOne(to: node)
+        case 42..<60: if node.raft.hasReady { node.takeReady() }
+        case 60..<70: if !node.writing.isEmpty { node.finishWrites(random.next(in: 1..<node.writing.count + 1)) }
+        case 70..<77: if !node.applying.isEmpty { node.apply(random.next(in: 1..<node.applying.count + 1)) }
+        case 77..<84: node.raft.tick()
+        case 84..<90: _ = try? node.raft.propose((0...random.next(in: 0..<3)).map { _ in nextPayload() })
+        case 90..<92: ask(node)
+        case 92..<97: housekeep(node)
         case 97: if changesMembership { proposeChange(node) }
         default: disturb(node)
         }
@@ -190,10 +196,10 @@ final class Simulation {
     }
 
     private func housekeep(_ node: TestNode) {
-        switch random.next(in: 0..<4) {
-        case 0: node.persist()
-        case 1: node.raft.evict(through: node.disk.image.last.index)
-        case 2:
+        switch random.next(in: 0..<8) {
+        case 0...2: node.persist()
+        case 3...5: node.raft.evict(through: node.disk.image.last.index)
+        case 6:
             let index = node.disk.image.last.index
             if node.disk.entry(at: index) != nil, node.raft.compactLog(through: index) {
                 node.disk.compact(through: index)
@@ -233,6 +239,15 @@ final class Simulation {
     private func redrawCuts() {
         cut = []
         if random.chance(oneIn: 2) { return }
+        if random.chance(oneIn: 2) {
+            // One member alone, for long enough that the others go on without it.
+            let alone = UInt64(random.next(in: 1..<nodes.count + 1))
+            for node in nodes {
+                cut.insert(alone << 8 | node.id.rawValue)
+                cut.insert(node.id.rawValue << 8 | alone)
+            }
+            return
+        }
         for a in nodes {
             for b in nodes where random.chance(oneIn: 3) { cut.insert(a.id.rawValue << 8 | b.id.rawValue) }
         }
@@ -259,7 +274,10 @@ final class Simulation {
             invariant(state.index >= floor, "a read would miss what was acknowledged before it: \(label)")
             readsAnswered += 1
         }
+        readsAborted += node.abortedReads.count
         node.readStates = []
+        node.abortedReads = []
+        if node.raft.configurationState.isJoint { jointSeen += 1 }
     }
 
     private func lose(_ envelope: Envelope) {
@@ -308,6 +326,7 @@ struct SafetyChecker {
     /// Every entry ever committed, with the term of the member that was first seen to have it committed.
     private var committed = [(entry: Entry(term: foundation.term, index: foundation.index), term: foundation.term)]
     private var committedMax = foundation.index
+    var leadersCount: Int { leaders.count }
     /// The last index anybody has applied: a client may have been told of it.
     var appliedMax: LogIndex = .zero
 
@@ -378,10 +397,17 @@ struct SafetyChecker {
 
 /// The figure-3 properties over many seeds; then liveness once faults stop.
 @Suite struct SimulationTests {
-    @Test(arguments: 0..<250 as Range<UInt64>) func safetyAndConvergence(_ seed: UInt64) {
+    /// `MARTLET_SEEDS=N` runs N seeds, `MARTLET_SEED=S` only S.
+    static let seeds: Range<UInt64> = {
+        let environment = ProcessInfo.processInfo.environment
+        if let seed = environment["MARTLET_SEED"].flatMap(UInt64.init) { return seed..<seed + 1 }
+        return 0..<(environment["MARTLET_SEEDS"].flatMap(UInt64.init) ?? 60)
+    }()
+
+    @Test(arguments: seeds) func safetyAndConvergence(_ seed: UInt64) {
         let simulation = Simulation(seed: seed)
         for _ in 0..<3 {
-            simulation.rage(steps: 1500)
+            simulation.rage(steps: 2500)
             let converged = simulation.heal()
             #expect(converged, "\(simulation.label)\n\(simulation.status)")
             if !converged { return }
@@ -391,6 +417,24 @@ struct SafetyChecker {
             simulation.checkLogMatching()
         }
         #expect(simulation.readsAnswered > 0)
+    }
+
+    /// The faults and paths the simulation is there for do occur.
+    @Test func exercisesWhatItIsFor() {
+        var counts = [Int](repeating: 0, count: 8)
+        for seed in 0..<25 as Range<UInt64> {
+            let simulation = Simulation(seed: seed)
+            simulation.rage(steps: 6000)
+            counts[0] += simulation.nodes.reduce(0) { $0 + $1.disk.reads }
+            counts[1] += simulation.nodes.reduce(0) { $0 + $1.disk.truncations }
+            counts[2] += simulation.nodes.reduce(0) { $0 + $1.disk.installs }
+            counts[3] += simulation.crashesWhileWriting
+            counts[4] += simulation.jointSeen
+            counts[5] += simulation.readsAnswered
+            counts[6] += simulation.readsAborted
+            counts[7] += simulation.checker.leadersCount
+        }
+        #expect(counts.allSatisfy { $0 > 20 }, "\(counts)")
     }
 }
 

@@ -18,6 +18,10 @@ final class TestDisk: LogStorage {
     var image = Image()
     /// When true, reads of the log and of the snapshot answer `temporarilyUnavailable`.
     var isBusy = false
+    /// How often it was asked for evicted entries, lost entries to a truncation, and was replaced by a snapshot.
+    var reads = 0
+    var truncations = 0
+    var installs = 0
 
     var lastIndex: LogIndex { compacted.index.advanced(by: entries.count) }
 
@@ -32,8 +36,10 @@ final class TestDisk: LogStorage {
             self.image = image
             compacted = snapshot.entryID
             entries = []
+            installs += 1
         }
         if let first = ready.appends.first {
+            if first.index <= lastIndex { truncations += 1 }
             entries.removeLast(Int(lastIndex.rawValue + 1 - first.index.rawValue))
             entries += ready.appends
         }
@@ -62,6 +68,7 @@ final class TestDisk: LogStorage {
 
     func entries(from: LogIndex, to: LogIndex, bytesMax: Int) throws(LogStorageError) -> [Entry] {
         if isBusy { throw .temporarilyUnavailable }
+        reads += 1
         if from <= compacted.index { throw .compacted }
         var result: [Entry] = []
         var bytes = 0

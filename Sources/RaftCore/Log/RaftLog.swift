@@ -73,6 +73,9 @@ struct RaftLog {
         return try storage.term(at: index)
     }
 
+    /// The term at `index`, zero when it is not known any more; an index and term that no log has match nowhere.
+    func term(atCommitted index: LogIndex) -> Term { (try? term(at: index)) ?? .zero }
+
     func matches(_ entry: EntryID) -> Bool {
         if let term = try? term(at: entry.index) { return term == entry.term }
         return false

@@ -28,11 +28,13 @@ package struct Message: Sendable, Hashable {
     /// The sender's term; zero for `propose` and `readIndex`, which bind to no term.
     package var term: Term
     /// `append`: the term at `index`. `vote`, `preVote`: the term of the candidate's last entry. A rejecting
-    /// `appendResponse`: the term at `rejectHint`.
+    /// `appendResponse`: the term at `rejectHint`. A rejecting `voteResponse`, `preVoteResponse`: the term at `commit`.
     package var logTerm: Term
     /// `append`: the entry before the first of `entries`. `appendResponse`: the last entry known to match, or the
     /// rejected `index`. `vote`, `preVote`: the candidate's last entry. `readIndexResponse`: the read index.
     package var index: LogIndex
+    /// The sender's commit index: in `append`, `heartbeat` (as far as the receiver is known to match) and, unlike
+    /// etcd, in a rejecting `voteResponse` or `preVoteResponse`.
     package var commit: LogIndex
     /// Unused by this implementation; carried because `raftpb.Message` has it.
     package var vote: MemberID
