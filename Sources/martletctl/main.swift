@@ -1,1 +1,3 @@
-print("martletctl")
+import Glibc
+
+exit(await Martletctl.runToExitCode())

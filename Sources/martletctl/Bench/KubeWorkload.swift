@@ -1,0 +1,124 @@
+import Client
+import NIOConcurrencyHelpers
+import NIOCore
+
+/// W3: the mix of `KubeSource` with one watch on each prefix, as the caches of an API server have them.
+struct KubeWorkload: Sendable {
+    /// Objects to make before measuring.
+    var objects: Int
+
+    /// The watches of one run, one stream each, spread over the connections.
+    private struct Watches: Sendable {
+        var checkers: [NIOLoopBound<WatchChecker>] = []
+        var streams: [NIOLoopBound<LoadStream>] = []
+    }
+
+    func run(_ target: BenchTarget, _ options: BenchOptions) async throws(CommandError) -> BenchReport {
+        try await SimpleWorkloads.withHarness(target) { (harness) throws(CommandError) in
+            try await run(harness, options)
+        }
+    }
+
+    private func run(_ harness: LoadHarness, _ options: BenchOptions) async throws(CommandError) -> BenchReport {
+        // Remove what an earlier run has left, and learn the revision from which everything is new.
+        let revision = try await Self.clear(harness)
+        let watches = try await openWatches(harness, from: revision + 1)
+        let collector = NIOLockedValueBox(KubeSource.Acknowledged())
+        // One source for each loop, kept from the creation of objects to the end.
+        let sources = try await harness.makeOnLoops { loop in
+            KubeSource(
+                loop: loop, preload: objects / harness.loopCount, seed: options.seed, collector: collector)
+        }
+        let preload = LoadPlan(
+            clientsPerConnection: options.clients, total: objects / harness.loopCount * harness.loopCount,
+            duration: nil)
+        let made = try await harness.run(preload, title: "objects") { sources[$0].value }
+        if let text = made.errorTexts.first { throw .failure("cannot make objects: \(text)") }
+        var report = try await SimpleWorkloads.measure(
+            harness, options, workload: "kube", operations: KubeSource.Operation.allCases.map(\.name),
+            parameters: options.parameters + [("objects", "\(objects)"), ("prefixes", "\(KubeSource.prefixes.count)")]
+        ) { sources[$0].value }
+        // The sources add up what they acknowledged after every run; the last sum counts.
+        for source in sources { await source.onLoop { $0.report() } }
+        let acknowledged = collector.withLockedValue { $0 }
+        report.failures += try await verify(watches, acknowledged)
+        let events = acknowledged.revisions.reduce(0) { $0 + $1.count }
+        report.figures.append(("events_checked", Double(events)))
+        return report
+    }
+
+    /// Deletes all objects; gives the store's revision afterwards.
+    private static func clear(_ harness: LoadHarness) async throws(CommandError) -> Int64 {
+        let prefix = Array("/registry/".utf8)
+        let message = RequestBytes.delete(key: prefix, end: KeyRange.prefixEnd(prefix))
+        let connection = harness.connection(forStream: 0)
+        let reply = try await connection.callOnce(MethodPath.deleteRange, message)
+        return reply.withUnsafeBytes { ReplyReader.header($0) } ?? 0
+    }
+
+    private func openWatches(_ harness: LoadHarness, from revision: Int64) async throws(CommandError) -> Watches {
+        var watches = Watches()
+        for (index, prefix) in KubeSource.prefixes.enumerated() {
+            let connection = harness.connection(forStream: index)
+            let message = RequestBytes.watch(
+                key: prefix, end: KubeSource.end(index), startRevision: revision, withPrevious: true,
+                progressNotify: true)
+            let name = String(decoding: prefix, as: UTF8.self)
+            let opened = try? await connection.eventLoop.submit {
+                let checker = WatchChecker(name: name)
+                let stream = connection.openStream(
+                    MethodPath.watch, onMessage: { checker.receive($0) }, onEnd: { checker.ended($0) })
+                stream.send(message)
+                return (
+                    NIOLoopBound(checker, eventLoop: connection.eventLoop),
+                    NIOLoopBound(stream, eventLoop: connection.eventLoop)
+                )
+            }.get()
+            guard let opened else { throw .failure("cannot open a watch") }
+            watches.checkers.append(opened.0)
+            watches.streams.append(opened.1)
+        }
+        return watches
+    }
+
+    /// Asks for progress until every watch has been told that all acknowledged revisions are delivered (at most 20 s),
+    /// then compares event by event.
+    private func verify(
+        _ watches: Watches, _ acknowledged: KubeSource.Acknowledged
+    ) async throws(CommandError) -> [String] {
+        let last = acknowledged.revisions.compactMap { $0.max() }.max() ?? 0
+        let deadline = NIODeadline.now() + .seconds(20)
+        var pending = Array(watches.checkers.indices)
+        while !pending.isEmpty, NIODeadline.now() < deadline {
+            var behind: [Int] = []
+            for index in pending {
+                let stream = watches.streams[index]
+                let delivered = await watches.checkers[index].onLoop { checker in
+                    if checker.deliveredRevision < last, !checker.isEnded {
+                        stream.value.send(RequestBytes.watchProgress())
+                    }
+                    return checker.isEnded ? .max : checker.deliveredRevision
+                }
+                if delivered ?? .max < last { behind.append(index) }
+            }
+            pending = behind
+            try? await Task.sleep(for: .milliseconds(100))
+        }
+        var failures: [String] = []
+        if !pending.isEmpty {
+            failures.append("\(pending.count) watches were not told of revision \(last) within 20 s")
+        }
+        for (index, checker) in watches.checkers.enumerated() {
+            let expected = acknowledged.revisions[index]
+            failures += await checker.onLoop { $0.verify(acknowledged: expected, unknown: acknowledged.unknown) } ?? []
+        }
+        return failures
+    }
+}
+
+extension NIOLoopBound {
+    /// Runs `body` with the value on its loop; nil when the loop has stopped.
+    func onLoop<Result: Sendable>(_ body: @escaping @Sendable (Value) -> Result) async -> Result? {
+        try? await eventLoop.submit { body(self.value) }.get()
+    }
+}

@@ -1,0 +1,46 @@
+import ArgumentParser
+import Glibc
+
+/// The client tool: etcdctl's commands with etcdctl's flags, output and exit codes, and a benchmark.
+///
+/// Owner thread: commands run in one task; connections on NIO's loops. Nothing is kept between runs.
+struct Martletctl: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "martletctl",
+        abstract: "A command line client for Martlet and etcd.",
+        discussion: "Every flag without a value of its own is taken from the environment: ETCDCTL_ENDPOINTS and so on.",
+        subcommands: [
+            GetCommand.self, PutCommand.self, DeleteCommand.self, TxnCommand.self, WatchCommand.self,
+            LeaseCommand.self, CompactionCommand.self, EndpointCommand.self, MemberCommand.self,
+            MoveLeaderCommand.self, AlarmCommand.self, DefragCommand.self, SnapshotCommand.self,
+            VersionCommand.self, BenchCommand.self,
+        ])
+
+    /// Parses the process's arguments, runs the command, and gives the exit code; prints errors as one line.
+    static func runToExitCode() async -> Int32 {
+        // A reader that goes away, as in `martletctl get ... | head`, ends a write with an error and not the process
+        // with a signal.
+        signal(SIGPIPE, SIG_IGN)
+        let arguments = GlobalOptions.arrange(RawText.commandLine(), environment: Environment.value)
+        do {
+            var command = try parseAsRoot(arguments)
+            if var command = command as? any AsyncParsableCommand {
+                try await command.run()
+            } else {
+                try command.run()
+            }
+            return 0
+        } catch let error as CommandError {
+            if !error.message.isEmpty { Output.error("Error: \(error.message)") }
+            return error.code.rawValue
+        } catch {
+            let text = fullMessage(for: error)
+            if exitCode(for: error).isSuccess {
+                Output.write(Array((text + "\n").utf8))
+                return 0
+            }
+            Output.error("Error: \(message(for: error))")
+            return CommandError.Code.failure.rawValue
+        }
+    }
+}
