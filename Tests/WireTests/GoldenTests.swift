@@ -80,6 +80,15 @@ import Testing
             writer.finish()
         }
         #expect(parts == whole)
+        let rowsSize = rows[1...].reduce(0) { $0 + RangeResponseCodec.rowSize(recordCount: $1.count) }
+        let encodedRows = Bytes(count: rowsSize) { buffer in
+            var writer = ProtoWriter(buffer)
+            for row in rows[1...] { row.withUnsafeBytes { RangeResponseCodec.writeRow(to: &writer, record: $0) } }
+            writer.finish()
+        }
+        let mixed = RangeResponse(
+            header: header, records: [rows[0]], encodedRows: encodedRows, more: true, count: 1 << 40)
+        #expect(mixed.encoded() == whole)
     }
 
     @Test func putEventsOmitTheirType() {

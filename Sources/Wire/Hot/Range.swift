@@ -130,19 +130,20 @@ package struct RangeResponse: WireEncodable, Equatable, Sendable {
     package var header: ResponseHeader
     /// Stored records; see `KeyValueCodec`.
     package var records: [Bytes]
-    /// The limit cut off further keys.
-    /// Rows that are encoded already, one after another, behind `records`.
+    /// Rows that are encoded already (as by `RangeResponseCodec.writeRow`), one after another; they follow `records`.
     package var encodedRows: Bytes
+    /// The limit cut off further keys.
     package var more: Bool
     /// Keys in the range, whatever the limit.
     package var count: Int64
 
     package init(
-        header: ResponseHeader, records: [Bytes] = [], encodedRows: Bytes = Bytes(), more: Bool = false, count: Int64 = 0
+        header: ResponseHeader, records: [Bytes] = [], encodedRows: Bytes = Bytes(), more: Bool = false,
+        count: Int64 = 0
     ) {
-        self.encodedRows = encodedRows
         self.header = header
         self.records = records
+        self.encodedRows = encodedRows
         self.more = more
         self.count = count
     }
