@@ -1,7 +1,8 @@
 // What the core may ask of the world, as protocols: files and a monotonic clock.
 //
-// Production uses `SystemFileSystem` and `SystemClock`; tests and the simulator use `MemoryFileSystem` (crashable, faulty
-// from a seed) and `ManualClock`. Nothing above this target and below the shell calls the operating system in any other way.
+// Production uses `SystemFileSystem` and `SystemClock`; tests and the simulator use `MemoryFileSystem` (crashable,
+// faulty from a seed) and `ManualClock`. Nothing above this target and below the shell calls the operating system in
+// any other way.
 //
 // Owner thread: a `FileSystem` may be used by any thread. A `File` belongs to one thread at a time.
 // Durability: nothing survives a power cut until `File.syncData()` returned for a file's bytes and
@@ -36,8 +37,8 @@ package protocol FileSystem: Sendable {
     func exists(_ path: String) throws(IOError) -> Bool
     /// Makes the directory's names durable: what was created, renamed or removed in it.
     func syncDirectory(_ path: String) throws(IOError)
-    /// Takes the exclusive lock on a lock file, made when missing, without waiting. The lock ends with `release()`, with
-    /// the object or with the process. When another holds it: EWOULDBLOCK, and the error says who.
+    /// Takes the exclusive lock on a lock file, made when missing, without waiting. The lock ends with `release()`,
+    /// with the object or with the process. When another holds it: EWOULDBLOCK, and the error says who.
     func lock(_ path: String) throws(IOError) -> any FileLock
     /// Bytes that this process may still fill on the volume that holds `path`.
     func freeBytes(_ path: String) throws(IOError) -> UInt64
@@ -57,13 +58,13 @@ package protocol File: AnyObject {
     func read(into buffer: UnsafeMutableRawBufferPointer, at offset: Int) throws(IOError) -> Int
     /// Writes all of `bytes` at `offset`. After an error any part of them may have been written.
     func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws(IOError)
-    /// Makes the file at least `size` bytes long with room on the volume for all of them; new bytes read as zero. ENOSPC
-    /// when there is no room.
+    /// Makes the file at least `size` bytes long with room on the volume for all of them; new bytes read as zero.
+    /// ENOSPC when there is no room.
     func preallocate(_ size: Int) throws(IOError)
     /// Makes the file exactly `size` bytes long.
     func truncate(_ size: Int) throws(IOError)
-    /// Returns when every byte written so far, and the length, will survive a power cut. After an error nothing is known
-    /// about the bytes since the last successful call, and calling again proves nothing: stop.
+    /// Returns when every byte written so far, and the length, will survive a power cut. After an error nothing is
+    /// known about the bytes since the last successful call, and calling again proves nothing: stop.
     func syncData() throws(IOError)
     /// The length in bytes.
     func size() throws(IOError) -> Int

@@ -13,7 +13,9 @@ package struct MemoryFault: Sendable {
     /// Whether every later matching operation fails too.
     package var forever: Bool
 
-    package init(_ operation: IOError.Operation? = nil, after: Int, errno: Int32 = inputOutputError, forever: Bool = false) {
+    package init(
+        _ operation: IOError.Operation? = nil, after: Int, errno: Int32 = inputOutputError, forever: Bool = false
+    ) {
         self.operation = operation
         self.after = after
         self.errno = errno
@@ -26,18 +28,20 @@ package struct MemoryFault: Sendable {
     package static var noSpace: Int32 { martlet_enospc() }
 }
 
-/// Files in memory that forget what was not synced, tear writes and fail, all from one seed: the same calls give the same
-/// outcome. For tests and the simulator. Any thread (one mutex); determinism needs one thread, or calls in a fixed order.
+/// Files in memory that forget what was not synced, tear writes and fail, all from one seed: the same calls give the
+/// same outcome. For tests and the simulator. Any thread (one mutex); determinism needs one thread, or calls in a
+/// fixed order.
 ///
 /// What a crash leaves behind:
-/// - Bytes since a file's last `syncData`: for each 512-byte sector, the writes that touched it up to a random one; so an
-///   append can lose any subset of its sectors. A sector is never half a write: what the disks we run on promise.
+/// - Bytes since a file's last `syncData`: for each 512-byte sector, the writes that touched it up to a random one;
+///   so an append can lose any subset of its sectors. A sector is never half a write: what the disks we run on
+///   promise.
 /// - Names since a directory's last `syncDirectory`: the changes up to a random one, in order (a journal); files whose
 ///   directory is gone are gone.
 /// - Open files and locks: none. A file object from before the crash fails with EBADF.
 ///
-/// A failed write leaves a random first part of its bytes. A failed sync leaves some of its sectors on the disk and loses
-/// the others for good, though reads still show them until a crash and a later sync succeeds: what Linux does.
+/// A failed write leaves a random first part of its bytes. A failed sync leaves some of its sectors on the disk and
+/// loses the others for good, though reads still show them until a crash and a later sync succeeds: what Linux does.
 ///
 /// `@unchecked Sendable`: `mutex` protects `state`.
 package final class MemoryFileSystem: FileSystem, @unchecked Sendable {
@@ -66,7 +70,9 @@ package final class MemoryFileSystem: FileSystem, @unchecked Sendable {
         try run(.list, path) { (state) throws(ErrorNumber) in
             guard state.hasDirectory(path) else { throw ErrorNumber(martlet_enoent()) }
             let paths = Array(state.live.files.keys) + Array(state.live.directories)
-            let names = paths.filter { parentDirectory(of: $0) == path }.map { String($0.split(separator: "/").last ?? "") }
+            let names = paths.filter { parentDirectory(of: $0) == path }.map {
+                String($0.split(separator: "/").last ?? "")
+            }
             return names.sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }
         }
     }
@@ -110,7 +116,9 @@ package final class MemoryFileSystem: FileSystem, @unchecked Sendable {
     }
 
     package func exists(_ path: String) throws(IOError) -> Bool {
-        try run(.exists, path) { (state) throws(ErrorNumber) in state.live.files[path] != nil || state.hasDirectory(path) }
+        try run(.exists, path) { (state) throws(ErrorNumber) in
+            state.live.files[path] != nil || state.hasDirectory(path)
+        }
     }
 
     package func syncDirectory(_ path: String) throws(IOError) {
@@ -134,7 +142,8 @@ package final class MemoryFileSystem: FileSystem, @unchecked Sendable {
     }
 
     package func freeBytes(_ path: String) throws(IOError) -> UInt64 {
-        try run(.freeBytes, path) { (state) throws(ErrorNumber) in UInt64(max(0, state.capacityBytes - state.usedBytes)) }
+        try run(.freeBytes, path) { (state) throws(ErrorNumber) in UInt64(max(0, state.capacityBytes - state.usedBytes))
+        }
     }
 
     // MARK: Control
@@ -262,7 +271,9 @@ private final class MemoryFile: File {
         try run(.read, at: offset) { (node) throws(ErrorNumber) in
             let count = max(0, min(buffer.count, node.bytes.count - offset))
             node.bytes.withUnsafeBytes { bytes in
-                if count > 0 { buffer.copyMemory(from: UnsafeRawBufferPointer(rebasing: bytes[offset..<offset + count])) }
+                if count > 0 {
+                    buffer.copyMemory(from: UnsafeRawBufferPointer(rebasing: bytes[offset..<offset + count]))
+                }
             }
             return count
         }

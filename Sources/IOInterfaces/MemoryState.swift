@@ -203,7 +203,7 @@ extension [UInt8] {
 
     fileprivate mutating func resize(_ size: Int) {
         if size > count {
-            append(contentsOf: repeatElement(0, count: size - count))
+            self += [UInt8](repeating: 0, count: size - count)
         } else {
             removeLast(count - size)
         }
@@ -211,6 +211,8 @@ extension [UInt8] {
 
     fileprivate mutating func overwrite(_ offset: Int, _ bytes: ArraySlice<UInt8>) {
         if count < offset + bytes.count { resize(offset + bytes.count) }
-        replaceSubrange(offset..<offset + bytes.count, with: bytes)
+        withUnsafeMutableBytes { target in
+            bytes.withUnsafeBytes { UnsafeMutableRawBufferPointer(rebasing: target[offset...]).copyMemory(from: $0) }
+        }
     }
 }

@@ -69,7 +69,8 @@ package struct SystemFileSystem: FileSystem {
         let file = SystemFile(path: path, descriptor: descriptor)
         let result = martlet_lock(descriptor)
         if result == -martlet_ewouldblock() {
-            throw IOError(.lock, path, errno: -result, detail: "another process\(holder(file)) uses this data directory")
+            throw IOError(
+                .lock, path, errno: -result, detail: "another process\(holder(file)) uses this data directory")
         }
         try check(result, .lock, path)
         // The process id is there for the message above only; the lock does not depend on it.

@@ -1,7 +1,7 @@
 import Primitives
 
-/// Where the log's entries are, and their terms: the newest version of each index. In memory, a few bytes for each stride
-/// of the file and for each change of term.
+/// Where the log's entries are, and their terms: the newest version of each index. In memory, a few bytes for each
+/// stride of the file and for each change of term.
 ///
 /// Invariants: samples ascend in index, segment and offset; between one sample and the next the entries on disk are
 /// contiguous and none of them was replaced; `samples` is empty if and only if the log holds no entry.

@@ -131,8 +131,8 @@ struct SegmentHeader: Equatable {
     }
 
     /// What the checksums of the segment's records start from. Differs between any two segments of a log less than
-    /// 2^32 apart (each step maps different numbers to different numbers), so that an old record in a recycled file never
-    /// passes; and is not known to clients, so that no payload can look like a record.
+    /// 2^32 apart (each step maps different numbers to different numbers), so that an old record in a recycled file
+    /// never passes; and is not known to clients, so that no payload can look like a record.
     var salt: UInt32 {
         var x = UInt32(truncatingIfNeeded: sequence) ^ UInt32(truncatingIfNeeded: logSalt)
         x = (x ^ (x >> 16)) &* 0x85eb_ca6b

@@ -62,7 +62,8 @@ struct Recovery {
             offset: offset, chain: chain)
         let recovered = WALRecovered(
             metadata: last.header.metadata, hardState: hardState, entries: entries, firstIndex: log.firstIndex,
-            lastIndex: log.lastIndex, tornBytes: tornBytes, tornAt: tornBytes > 0 ? "\(last.path) at offset \(offset)" : nil)
+            lastIndex: log.lastIndex, tornBytes: tornBytes,
+            tornAt: tornBytes > 0 ? "\(last.path) at offset \(offset)" : nil)
         return (log, recovered)
     }
 
@@ -96,7 +97,8 @@ struct Recovery {
         let header: SegmentHeader
         let checksum: UInt32
         do throws(WALError) {
-            (header, checksum) = try sector.withUnsafeBytes { bytes throws(WALError) in try SegmentHeader.decode(bytes) }
+            (header, checksum) = try sector.withUnsafeBytes { bytes throws(WALError) in try SegmentHeader.decode(bytes)
+            }
         } catch {
             throw refuse(error.code, error.message, path, error.offset)
         }

@@ -1,8 +1,8 @@
 import IOInterfaces
 import Primitives
 
-/// Tells what stands behind the last good record of the last segment: nothing, a torn append, or damaged synced records.
-/// The reasoning is at the head of WriteAheadLog.swift.
+/// Tells what stands behind the last good record of the last segment: nothing, a torn append, or damaged synced
+/// records. The reasoning is at the head of WriteAheadLog.swift.
 struct TailExamination {
     private let reader: SegmentReader
     /// Where the next record would be.
@@ -45,7 +45,8 @@ struct TailExamination {
             guard let found = try record(from: &place) else { break }
             end = max(end, place + found.header.extent)
             if found.isValid, found.header.synced > start, found.header.synced <= place {
-                return "a record that had been synced is damaged: the one at offset \(place) was appended after that sync"
+                return
+                    "a record that had been synced is damaged: the one at offset \(place) was appended after that sync"
             }
             place += 8
         }
@@ -53,8 +54,8 @@ struct TailExamination {
         return nil
     }
 
-    /// Whether the bytes were surely written to their end: no sector's part of them is all zero, nor the last byte, as in
-    /// a file of zeros something would be after a torn write.
+    /// Whether the bytes were surely written to their end: no sector's part of them is all zero, nor the last byte,
+    /// as in a file of zeros something would be after a torn write.
     private func isWhole(bytes count: Int) throws(IOError) -> Bool {
         guard !isRecycled, let bytes = try reader.bytes(at: start, count: count) else { return false }
         if bytes[count - 1] == 0 { return false }

@@ -19,7 +19,8 @@ package struct WALEntry: Hashable, Sendable {
     }
 }
 
-/// What Raft must not forget besides the entries. Source: Raft paper, figure 2 (persistent state), plus the commit index.
+/// What Raft must not forget besides the entries. Source: Raft paper, figure 2 (persistent state), plus the commit
+/// index.
 @frozen
 package struct WALHardState: Hashable, Sendable {
     package var term: Term
@@ -62,7 +63,8 @@ package struct WALPosition: Hashable, Sendable {
 
 /// Sizes, all in bytes.
 package struct WALOptions: Hashable, Sendable {
-    /// The size a segment is preallocated with, rounded up to 4096. A batch that is larger gets a segment of its own size.
+    /// The size a segment is preallocated with, rounded up to 4096. A batch that is larger gets a segment of its own
+    /// size.
     package var segmentBytes: Int
     /// How much of the log that `truncatePrefix(through:)` allows to go is kept all the same, for followers that lag.
     package var retainedBytes: Int

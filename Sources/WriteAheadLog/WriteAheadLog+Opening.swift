@@ -61,8 +61,8 @@ extension WriteAheadLog {
     /// Opens the log in `directory`, cuts a torn tail off, and gives the entries after `index`, which is the index that
     /// the store has applied durably (0: none). Everything given is durable when it returns.
     ///
-    /// `expecting`: whose log it must be. Takes a time that is linear in the log's bytes, one window of memory besides the
-    /// entries returned.
+    /// `expecting`: whose log it must be. Takes a time that is linear in the log's bytes, one window of memory
+    /// besides the entries returned.
     ///
     /// Errors: `.notFound`, `.wrongMagic`, `.wrongVersion`, `.wrongMember`, `.corrupt`, `.missingSegment`, `.gap`,
     /// `.failed`; nothing on disk has been changed then, except that a failure may have cut a torn tail partly.

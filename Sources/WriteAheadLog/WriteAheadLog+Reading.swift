@@ -5,8 +5,8 @@ extension WriteAheadLog {
     /// The entries from `first` up to but not including `end`, from disk: as many as have at most `bytesMax` bytes of
     /// payload together, but at least one. `end` is cut to one past the last entry; an empty range gives nothing.
     ///
-    /// Errors: `.compacted` when `first` is before `firstIndex`; `.corrupt` when a record can not be read back, with its
-    /// file and offset; `.failed`; `.closed`.
+    /// Errors: `.compacted` when `first` is before `firstIndex`; `.corrupt` when a record can not be read back, with
+    /// its file and offset; `.failed`; `.closed`.
     package func entries(
         from first: LogIndex, to end: LogIndex, bytesMax: Int
     ) throws(WALError) -> [WALEntry] {

@@ -26,7 +26,8 @@ struct Spare {
 
     var file: any File
     var size: Int
-    /// How much of it is known to be written on the disk, so that a sync of later writes there has no metadata to write.
+    /// How much of it is known to be written on the disk, so that a sync of later writes there has no metadata to
+    /// write.
     var writtenBytes: Int
     /// Whether it holds bytes of a former segment.
     var isRecycled: Bool
@@ -50,9 +51,9 @@ extension WriteAheadLog {
         return segments[segments.count - 1].size - offset + ahead
     }
 
-    /// Makes the next segment ready ahead of need; to be called when idle until it returns true. Room is reserved first;
-    /// then zeros are written, at most `bytesMax` a call, because the first write to a reserved block costs the sync that
-    /// covers it a metadata write (measured: 150 instead of 95 us for 32 KB on ext4).
+    /// Makes the next segment ready ahead of need; to be called when idle until it returns true. Room is reserved
+    /// first; then zeros are written, at most `bytesMax` a call, because the first write to a reserved block costs
+    /// the sync that covers it a metadata write (measured: 150 instead of 95 us for 32 KB on ext4).
     ///
     /// Errors: `.noSpace` when the volume has no room, the log goes on; `.failed`; `.closed`.
     @discardableResult
@@ -117,8 +118,8 @@ extension WriteAheadLog {
 
     // MARK: Rolling over
 
-    /// Ends the last segment and starts the next, with room for a batch of `bytes`. Until the rename nothing has changed
-    /// for the log, so that a full volume is an error and no failure.
+    /// Ends the last segment and starts the next, with room for a batch of `bytes`. Until the rename nothing has
+    /// changed for the log, so that a full volume is an error and no failure.
     func roll(for bytes: Int) throws(WALError) {
         let needed = SegmentHeader.bytes + bytes
         guard needed <= Self.segmentBytesMax else {

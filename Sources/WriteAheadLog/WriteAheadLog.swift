@@ -4,7 +4,8 @@ package import Primitives
 // Purpose: the Raft log on disk: entries and the hard state, appended, synced on demand, read back, cut at the front.
 //
 // Owner thread: one, the log thread. Whoever creates or opens the log owns it until the log thread calls
-// `adoptByCurrentThread()`; every entry point asserts it. No locks, no clock, no randomness, I/O through `FileSystem` only.
+// `adoptByCurrentThread()`; every entry point asserts it. No locks, no clock, no randomness, I/O through `FileSystem`
+// only.
 //
 // Invariants: what was appended before a `sync()` that returned survives a crash, in order, and nothing that was not
 // appended ever comes back. After a failed write or sync the log is failed for good (`failure`). A batch lies in one
@@ -38,21 +39,23 @@ package import Primitives
 //
 // An entry replaces an earlier one of the same index and everything behind it; the later record wins, as in etcd.
 //
-// RECOVERY reads every segment from the oldest and follows the chain of checksums. Where the chain ends in a segment that
-// has a successor, the successor's header must name the last checksum, else a synced record is gone: corrupt. Where it
-// ends in the last segment, at offset X, the rest of the file is searched in steps of 8 bytes for records of this segment:
+// RECOVERY reads every segment from the oldest and follows the chain of checksums. Where the chain ends in a segment
+// that has a successor, the successor's header must name the last checksum, else a synced record is gone: corrupt.
+// Where it ends in the last segment, at offset X, the rest of the file is searched in steps of 8 bytes for records of
+// this segment:
 //
 // - One whose `synced` is past X proves that the bytes at X had been synced: corrupt, the log is refused.
-// - In a file that was not recycled, unwritten sectors read as zero. When the record at X has no sector of zeros and does
-//   not end in a zero, it was written whole and changed afterwards: corrupt.
+// - In a file that was not recycled, unwritten sectors read as zero. When the record at X has no sector of zeros and
+//   does not end in a zero, it was written whole and changed afterwards: corrupt.
 // - Otherwise it is the torn tail of an append that no sync had covered, which a crash may leave: its bytes are zeroed.
 //
-// So a damaged synced record goes unnoticed (is taken for a torn tail) only if nothing was appended after the sync that
-// covered it, and the file was recycled or the record holds a sector of zeros or ends in one. `close()` appends a mark, so
-// after an orderly stop no damage at all goes unnoticed. A sector of 512 bytes is taken to be written wholly or not at all.
+// So a damaged synced record goes unnoticed (is taken for a torn tail) only if nothing was appended after the sync
+// that covered it, and the file was recycled or the record holds a sector of zeros or ends in one. `close()` appends
+// a mark, so after an orderly stop no damage at all goes unnoticed. A sector of 512 bytes is taken to be written
+// wholly or not at all.
 //
-// A sync that failed may have left bytes in the page cache that will never reach the disk, so what recovery read past the
-// last known sync is written once more and synced before the log is handed out.
+// A sync that failed may have left bytes in the page cache that will never reach the disk, so what recovery read past
+// the last known sync is written once more and synced before the log is handed out.
 
 /// The Raft log on disk. See the head of this file for the owner thread, the format and what recovery can detect.
 package final class WriteAheadLog {
@@ -118,17 +121,17 @@ package final class WriteAheadLog {
     /// Reads memory only.
     package func term(at index: LogIndex) -> Term? { map.term(at: index) }
 
-    /// Makes the calling thread the owner. To be called once on the log thread, before anything else there, when the log
-    /// was opened on another.
+    /// Makes the calling thread the owner. To be called once on the log thread, before anything else there, when the
+    /// log was opened on another.
     package func adoptByCurrentThread() { owner.adopt() }
 
     // MARK: Appending
 
     /// Appends entries and then the hard state with one write; nothing is durable before `sync()`.
     ///
-    /// The entries' indexes are contiguous. The first is at most `lastIndex + 1`, and after both the log's start and the
-    /// hard state's commit; where it exists already, it replaces that entry and all behind it. The hard state's commit is
-    /// not past the last entry. (A caller that breaks this is stopped.)
+    /// The entries' indexes are contiguous. The first is at most `lastIndex + 1`, and after both the log's start and
+    /// the hard state's commit; where it exists already, it replaces that entry and all behind it. The hard state's
+    /// commit is not past the last entry. (A caller that breaks this is stopped.)
     ///
     /// Errors: `.noSpace` and `.batchTooLarge` before anything was written, the log goes on; `.failed`; `.closed`.
     @inlinable package func append(
@@ -143,8 +146,9 @@ package final class WriteAheadLog {
         try writeBatch()
     }
 
-    /// Drops every entry; the log goes on after `position`, which a snapshot holds that is durable already. Appended with
-    /// the hard state in one record, not synced. The hard state's commit is not past `position`. Errors as `append`.
+    /// Drops every entry; the log goes on after `position`, which a snapshot holds that is durable already. Appended
+    /// with the hard state in one record, not synced. The hard state's commit is not past `position`. Errors as
+    /// `append`.
     package func restart(after position: WALPosition, hardState: WALHardState) throws(WALError) {
         invariant(hardState.commit <= position.index, "a log restarted behind its commit index")
         try beginBatch(RecordHeader.extent(body: 40))

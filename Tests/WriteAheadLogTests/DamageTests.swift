@@ -181,6 +181,21 @@ import WriteAheadLog
         #expect(error?.description.contains("\(path), offset 512") == true)
     }
 
+    @Test("A record in the place of another of its own segment does not follow the chain")
+    func movedRecord() throws {
+        let fileSystem = MemoryFileSystem(seed: 1)
+        let log = try makeLog(fileSystem)
+        try log.append((1...4).map { testEntry($0) })
+        try log.sync()
+        let path = try segmentPaths(fileSystem)[0]
+        var bytes = try #require(fileSystem.contents(of: path))
+        bytes.replaceSubrange(512 + 96..<512 + 144, with: Array(bytes[512 + 48..<512 + 96]))
+        fileSystem.replaceContents(of: path, with: bytes)
+        let error = walError { _ = try openLog(fileSystem) }
+        #expect(error?.code == .corrupt)
+        #expect(error?.offset == 512 + 96)
+    }
+
     @Test func foreignFiles() throws {
         let sample = try Sample(seed: 3, count: 10, segmentBytes: 4096, close: true)
         let path = try segmentPaths(sample.fileSystem)[0]

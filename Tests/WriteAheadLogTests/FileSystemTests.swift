@@ -105,7 +105,9 @@ private func contract(_ fileSystem: any FileSystem, _ root: String) throws {
             #expect(error?.description == "open \(root)/none: No such file or directory")
             let file = try SystemFileSystem().open("\(root)/file", .create)
             let reader = try SystemFileSystem().open("\(root)/file", .readOnly)
-            #expect(ioError { try write(reader, [1], at: 4096) }?.description.hasPrefix("write \(root)/file at offset 4096: ") == true)
+            #expect(
+                ioError { try write(reader, [1], at: 4096) }?.description.hasPrefix(
+                    "write \(root)/file at offset 4096: ") == true)
             try file.close()
             var about = stat()
             #expect(stat("\(root)/file", &about) == 0)
@@ -124,7 +126,9 @@ private func contract(_ fileSystem: any FileSystem, _ root: String) throws {
             let fileSystem = SystemFileSystem()
             let log = try WriteAheadLog.create(
                 in: "\(root)/wal", fileSystem, metadata: testMetadata, salt: 3, options: options)
-            let entries = (1...300).map { testEntry($0, payload: Bytes([UInt8](repeating: UInt8($0 & 255), count: 100))) }
+            let entries = (1...300).map {
+                testEntry($0, payload: Bytes([UInt8](repeating: UInt8($0 & 255), count: 100)))
+            }
             for entry in entries {
                 try log.append([entry])
                 try log.sync()

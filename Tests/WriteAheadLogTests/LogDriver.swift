@@ -42,7 +42,8 @@ struct LogDriver {
             case 15..<18: _ = try log.prepareNextSegment(bytesMax: random.next(in: 1..<5000))
             case 18:
                 // Not all that is committed: retention is by bytes, entries to resend must stay readable.
-                truncated = max(truncated, LogIndex(UInt64(random.next(in: 0..<Int(log.hardState.commit.rawValue) + 1))))
+                truncated = max(
+                    truncated, LogIndex(UInt64(random.next(in: 0..<Int(log.hardState.commit.rawValue) + 1))))
                 try log.truncatePrefix(through: truncated)
             case 19..<22: try readBack(log)
             case 22:

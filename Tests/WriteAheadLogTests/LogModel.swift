@@ -66,7 +66,10 @@ struct LogModel {
         }
         #expect(
             matches,
-            "recovered \(recovered.entries.count) entries up to \(recovered.lastIndex), state \(recovered.hardState); durable: \(durable.last), \(durable.hardState); \(unsynced.count) records after",
+            """
+            recovered \(recovered.entries.count) entries up to \(recovered.lastIndex), \(recovered.hardState); \
+            durable: \(durable.last), \(durable.hardState); \(unsynced.count) records after
+            """,
             sourceLocation: sourceLocation)
         durable = match
         contents = match
@@ -87,7 +90,8 @@ func testEntry(_ index: UInt64, term: UInt64 = 1, kind: UInt8 = 0, payload: Byte
 
 /// Makes a log in the directory `wal` of the file system.
 func makeLog(
-    _ fileSystem: any FileSystem, _ options: WALOptions = WALOptions(segmentBytes: 4096), salt: UInt64 = 0x5a17_5a17_0b0b
+    _ fileSystem: any FileSystem, _ options: WALOptions = WALOptions(segmentBytes: 4096),
+    salt: UInt64 = 0x5a17_5a17_0b0b
 ) throws -> WriteAheadLog {
     try WriteAheadLog.create(in: "wal", fileSystem, metadata: testMetadata, salt: salt, options: options)
 }

@@ -112,6 +112,23 @@ import WriteAheadLog
         }
     }
 
+    @Test("Entries go only when those that replaced them are durable", arguments: 0..<20 as Range<UInt64>)
+    func cutOfReplaced(seed: UInt64) throws {
+        let options = WALOptions(segmentBytes: 4096, retainedBytes: 0)
+        let fileSystem = MemoryFileSystem(seed: seed)
+        let log = try makeLog(fileSystem, options)
+        try log.append((1...10).map { testEntry($0) })
+        try log.append([large(11)])
+        #expect(log.segmentCount == 1)
+        let batch = [large(6, 2), large(7, 2)]
+        try log.append(batch)
+        #expect(log.segmentCount == 2)
+        try log.truncatePrefix(through: LogIndex(5))
+        #expect(log.segmentCount == 1)
+        fileSystem.crash()
+        #expect(try openLog(fileSystem, after: 5, options).recovered.entries == batch)
+    }
+
     @Test("Old records in a recycled file, each where the next new one would be, are not taken for new ones")
     func recycledRecords() throws {
         let options = WALOptions(segmentBytes: 4096, retainedBytes: 0)
@@ -149,7 +166,8 @@ import WriteAheadLog
         var index: UInt64 = 0
         while log.statistics.segmentsStarted < 4 || index % 10 != 0 {
             index += 1
-            try log.append([testEntry(index, payload: Bytes([UInt8](repeating: 3, count: random.next(in: 0..<60) * 8)))])
+            try log.append([testEntry(index, payload: Bytes([UInt8](repeating: 3, count: random.next(in: 0..<60) * 8)))]
+            )
             try log.sync()
             try log.truncatePrefix(through: LogIndex(index))
         }

@@ -63,7 +63,8 @@ import WriteAheadLog
         let log = try makeLog(fileSystem)
         var entries: [WALEntry] = []
         for index in 1...200 as ClosedRange<UInt64> {
-            let entry = testEntry(index, term: index / 50 + 1, payload: Bytes([UInt8](repeating: UInt8(index), count: 300)))
+            let entry = testEntry(
+                index, term: index / 50 + 1, payload: Bytes([UInt8](repeating: UInt8(index), count: 300)))
             entries.append(entry)
             try log.append([entry], hardState: WALHardState(term: entry.term, commit: LogIndex(index)))
             if index % 3 == 0 { try log.sync() }
