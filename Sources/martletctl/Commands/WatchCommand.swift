@@ -7,8 +7,11 @@ import Wire
 
 /// The arguments and flags of `watch`, on the command line and in interactive mode.
 struct WatchArguments: ParsableArguments {
-    @Argument(help: "The key, and the end of the range (not included).")
-    var words: [String] = []
+    @Argument(help: "The key.")
+    var key: String?
+
+    @Argument(help: "The end of the range (not included).")
+    var end: String?
 
     @Option(help: "The revision to start at; 0 for now.")
     var rev: Int64 = 0
@@ -28,7 +31,7 @@ struct WatchArguments: ParsableArguments {
     /// The request that these arguments ask for; key and end come from `ETCDCTL_WATCH_KEY` and
     /// `ETCDCTL_WATCH_RANGE_END` when they have none.
     func request(environment: (String) -> String?) throws(CommandError) -> Etcdserverpb_WatchCreateRequest {
-        var words = words
+        var words = [key, end].compactMap { $0 }
         if words.isEmpty, let key = environment("ETCDCTL_WATCH_KEY"), !key.isEmpty {
             words = [key]
             if let end = environment("ETCDCTL_WATCH_RANGE_END"), !end.isEmpty { words.append(end) }
@@ -37,7 +40,7 @@ struct WatchArguments: ParsableArguments {
         if words.count > 1, prefix { throw .badArguments("`range_end` and `--prefix` are mutually exclusive") }
         var request = Etcdserverpb_WatchCreateRequest()
         (request.key, request.rangeEnd) = try keyRange(
-            Array(words.prefix(2)), command: "watch", prefix: prefix, fromKey: false)
+            words, command: "watch", prefix: prefix, fromKey: false)
         request.startRevision = rev
         request.prevKv = prevKv
         request.progressNotify = progressNotify
@@ -78,6 +81,8 @@ struct WatchCommand: AsyncParsableCommand {
     private func readCommands(_ watcher: Watcher) async throws {
         let running = Task {
             do { try await watcher.run() } catch let error as CommandError {
+                // The input has ended: the main task says so.
+                if Task.isCancelled { return }
                 Output.error("Error: \(error.message)")
                 Glibc.exit(error.code.rawValue)
             }
