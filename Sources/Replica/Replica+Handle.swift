@@ -8,12 +8,21 @@ package final class Replica {
     private var proposals: [Proposal] = []
     private var dropped: [(id: UInt64, error: ProposalError)] = []
     private var refusedReads: [UInt64] = []
-    private var applied = LogIndex.zero
+    /// A commit index that is not worth a write of its own: it goes with the next append.
+    private var waitingHardState: HardState?
+    /// Entries through this index are on their way to the state machine, from here or from the log's owner.
+    private var handedOut: LogIndex
+    /// The last entry that Raft has given out as committed.
+    private var offered: LogIndex
+    /// What the state machine has reported.
+    private var applied: LogIndex
     private var persisted = LogIndex.zero
     private var cut = LogIndex.zero
 
     package init(raft: consuming Raft) {
         applied = raft.applied
+        handedOut = applied
+        offered = applied
         persisted = raft.applied
         cut = persisted
         self.raft = raft
@@ -51,10 +60,8 @@ package final class Replica {
         case .applied(let index):
             invariant(index >= applied, "the applied index went from \(applied) to \(index)")
             applied = index
-            raft.applied(through: index)
-            raft.evict(through: index)
         case .persisted(let index):
-            invariant(index <= applied, "persisted index \(index) is ahead of the applied index \(applied)")
+            // The backend may be ahead of the word that the apply thread sends after each batch.
             persisted = max(persisted, index)
         case .read(let context):
             do { try raft.readIndex(context: context) } catch { refusedReads.append(context) }
@@ -67,34 +74,58 @@ package final class Replica {
     /// Adds everything that is to be done now to `effects`.
     package func collect(into effects: inout ReplicaEffects) {
         submitProposals()
-        while raft.hasReady {
-            let ready = raft.ready()
-            if ready.needsAppend {
-                effects.appends.append(
-                    AppendBatch(
-                        number: ready.number, hardState: ready.hardState, entries: ready.appends,
-                        mustSync: ready.mustSync, messagesAfterAppend: ready.messagesAfterAppend))
-            } else if !ready.messagesAfterAppend.isEmpty {
-                effects.appends.append(
-                    AppendBatch(
-                        number: ready.number, hardState: nil, entries: [], mustSync: false,
-                        messagesAfterAppend: ready.messagesAfterAppend))
+        repeat {
+            while raft.hasReady { take(raft.ready(), into: &effects) }
+            // The state machine may be ahead of what Raft has given out: entries reach it from the log's owner too.
+            let known = min(applied, offered)
+            if known > raft.applied {
+                raft.applied(through: known)
+                raft.evict(through: known)
             }
-            effects.messages.append(contentsOf: ready.messages)
-            effects.committed.append(contentsOf: ready.committed)
-            effects.reads.append(contentsOf: ready.readStates)
-            effects.abortedReads.append(contentsOf: ready.abortedReads)
-            if let softState = ready.softState { effects.softState = softState }
-        }
+        } while raft.hasReady
         effects.dropped.append(contentsOf: dropped)
         dropped.removeAll(keepingCapacity: true)
         effects.refusedReads.append(contentsOf: refusedReads)
         refusedReads.removeAll(keepingCapacity: true)
-        if persisted > cut {
-            raft.compactLog(through: persisted)
-            cut = persisted
-            effects.logCut = persisted
+        let unneeded = min(persisted, applied)
+        if unneeded > cut {
+            raft.compactLog(through: unneeded)
+            cut = unneeded
+            effects.logCut = unneeded
         }
+    }
+
+    private func take(_ ready: Ready, into effects: inout ReplicaEffects) {
+        if let last = ready.committed.last { offered = last.index }
+        for entry in ready.committed where entry.index > handedOut {
+            effects.committed.append(entry)
+            handedOut = entry.index
+        }
+        append(ready, to: &effects)
+        effects.messages.append(contentsOf: ready.messages)
+        effects.reads.append(contentsOf: ready.readStates)
+        effects.abortedReads.append(contentsOf: ready.abortedReads)
+        if let softState = ready.softState { effects.softState = softState }
+    }
+
+    /// Adds what a Ready wants to be durable. A commit index alone waits for company: it may lag on disk.
+    private func append(_ ready: Ready, to effects: inout ReplicaEffects) {
+        if let hardState = ready.hardState { waitingHardState = hardState }
+        guard ready.mustSync || !ready.appends.isEmpty || !ready.messagesAfterAppend.isEmpty else { return }
+        // A sole voter commits what is durable, unless a membership change is among it; and the state machine must
+        // have been given everything before.
+        var isOwnWord = false
+        if let first = ready.appends.first, let last = ready.appends.last, isSoleVoterLeader,
+            first.index == handedOut.advanced(by: 1), ready.appends.allSatisfy({ $0.kind == .normal })
+        {
+            isOwnWord = true
+            handedOut = last.index
+        }
+        effects.appends.append(
+            AppendBatch(
+                number: ready.number, hardState: waitingHardState, entries: ready.appends, mustSync: ready.mustSync,
+                messagesAfterAppend: ready.messagesAfterAppend, commitsWhenDurable: isOwnWord))
+        waitingHardState = nil
     }
 
     /// Hands the waiting proposals to Raft: all at once, or one by one when they do not fit together.

@@ -57,6 +57,9 @@ package final class LogWriter {
     /// Drops whole segments that hold nothing after `index`.
     package func cut(through index: LogIndex) throws(WALError) { try log.truncatePrefix(through: index) }
 
+    /// Whether `prepare` has nothing to do.
+    package var isPrepared: Bool { log.isNextSegmentReady }
+
     /// Uses idle time: makes the next segment ready, a part of it a call. True when it is ready.
     ///
     /// - Throws: `.noSpace` when the disk is too full for another segment: writes should be refused while the current

@@ -58,4 +58,12 @@ uint64_t martlet_monotonic_nanoseconds(void);
 /// Names the calling thread (at most 15 bytes count), for `top -H` and `perf`.
 void martlet_set_thread_name(const char *name);
 
+/// Sleeps while `*word` is `expected`, at most `nanoseconds` (UINT64_MAX: without limit); may return early.
+void martlet_futex_wait(uint32_t *word, uint32_t expected, uint64_t nanoseconds);
+/// Wakes one thread that sleeps on `word`.
+void martlet_futex_wake(uint32_t *word);
+/// Stores and loads that order what stands before and after them.
+void martlet_store_release(uint32_t *word, uint32_t value);
+uint32_t martlet_load_acquire(const uint32_t *word);
+
 #endif

@@ -17,10 +17,21 @@ package enum ApplyItem: Sendable {
     case readOnlyTxn(id: UInt64, request: Bytes)
 }
 
+extension ApplyItem {
+    fileprivate var payloadBytes: Int {
+        guard case .entries(let entries) = self else { return 0 }
+        return entries.reduce(0) { $0 + $1.payload.count }
+    }
+}
+
 /// Runs the state machine, tells the loops what became of their requests, and sweeps after compactions when idle.
 final class ApplyThread {
     /// Keys looked at in one sweep step: some tenths of a millisecond.
     private static let sweepKeys = 512
+    /// So many applied bytes are told to the replica at once, fewer with its next event or tick.
+    private static let silentBytesMax = 1 << 20
+    /// Bytes waiting for the backend from which on it is woken; below, it looks by itself.
+    private static let persistBytes = 16 << 20
     /// The share of the quota, in percent, below which the NOSPACE alarm clears itself.
     private static let clearPercent = 95
 
@@ -30,7 +41,7 @@ final class ApplyThread {
     private var reads: [[UInt64]]
     private var waitingReads: [(context: UInt64, index: LogIndex)] = []
     private var publishedRevision: Int64
-    private var isAlarmChangeProposed = false
+    private var silentBytes = 0
     private var nextAlarmProposal: UInt64 = 0
 
     init(context: ServerContext, stateMachine: StateMachine, loopCount: Int) {
@@ -58,7 +69,7 @@ final class ApplyThread {
                 case .readOnlyTxn(let id, let request): answer(id, request)
                 }
             }
-            if let applied { finish(applied, since: now) }
+            if let applied { finish(applied, since: now, bytes: items.reduce(0) { $0 + $1.payloadBytes }) }
             releaseReads()
             deliver()
             watchQuota(now: now)
@@ -95,12 +106,16 @@ final class ApplyThread {
     }
 
     /// Publishes what has been applied before anybody hears of it.
-    private func finish(_ index: LogIndex, since start: UInt64) {
+    private func finish(_ index: LogIndex, since start: UInt64, bytes: Int) {
         context.appliedIndex.store(index.rawValue, ordering: .releasing)
         context.publishAlarms()
-        context.replicaInbox.push(.applied(through: index))
+        // The replica need not be woken for every batch: what it does with the news is to free memory.
+        silentBytes += bytes
+        let wakesReplica =
+            silentBytes >= Self.silentBytesMax || !context.servesReadsLocally.load(ordering: .relaxed)
+        context.replicaInbox.push(.applied(through: index), wakesOwner: wakesReplica)
+        if wakesReplica { silentBytes = 0 }
         context.metrics.applyDuration.observe(nanoseconds: context.clock.now() - start)
-        context.backendSignal.raise()
     }
 
     private func releaseReads() {
@@ -135,7 +150,9 @@ final class ApplyThread {
 
     /// Publishes the live bytes, and clears the NOSPACE alarm of this member once there is room again.
     private func watchQuota(now: UInt64) {
-        let liveBytes = context.store.numbers().liveBytes
+        let numbers = context.store.numbers()
+        let liveBytes = numbers.liveBytes
+        if numbers.unpersistedBytes >= Self.persistBytes { context.backendSignal.raise() }
         context.liveBytes.store(liveBytes, ordering: .relaxed)
         let quota = context.configuration.quotaBytes
         guard context.noSpaceAlarm.load(ordering: .relaxed), now >= nextAlarmProposal,

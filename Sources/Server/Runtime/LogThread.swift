@@ -2,6 +2,7 @@ import IOInterfaces
 import Logging
 package import Primitives
 package import Replica
+import RaftCore
 import ServerCore
 import Synchronization
 import WriteAheadLog
@@ -44,8 +45,7 @@ final class LogThread {
             if !waiting.isEmpty { write() }
             do {
                 if let cut { try writer.cut(through: cut) }
-                if items.isEmpty || !isPrepared { isPrepared = try prepare() }
-                if !items.isEmpty { isPrepared = false }
+                isPrepared = try writer.isPrepared || prepare()
             } catch {
                 context.stopProcess("\(error)")
             }
@@ -60,14 +60,13 @@ final class LogThread {
             let start = context.clock.now()
             do throws(WALError) {
                 let progress = try writer.write(waiting[...], written: &written)
-                waiting.removeAll(keepingCapacity: true)
                 setDiskFull(false)
                 guard let progress else { return }
                 if progress.didSync {
                     context.metrics.walFsync.observe(nanoseconds: context.clock.now() - start)
                 }
-                context.replicaInbox.push(.appendDurable(through: progress.durableThrough))
-                for message in progress.messages { context.replicaInbox.push(.message(message)) }
+                handOn(progress)
+                waiting.removeAll(keepingCapacity: true)
             } catch {
                 guard error.code == .noSpace else { context.stopProcess("\(error)") }
                 waiting.removeFirst(written)
@@ -76,6 +75,19 @@ final class LogThread {
                 idle.wait(milliseconds: Int(Self.diskFullRetryMilliseconds))
             }
         }
+    }
+
+    /// Tells the replica, and gives the state machine what this member alone commits. The replica learns it first but
+    /// need not be woken for it, unless it has something to do: it hears of it with the next request or tick.
+    private func handOn(_ progress: LogProgress) {
+        let isNews = waiting.contains { !$0.commitsWhenDurable } || !progress.messages.isEmpty
+        context.replicaInbox.push(.appendDurable(through: progress.durableThrough), wakesOwner: isNews)
+        for message in progress.messages { context.replicaInbox.push(.message(message)) }
+        var entries: [Entry] = []
+        for batch in waiting where batch.commitsWhenDurable {
+            if entries.isEmpty { entries = batch.entries } else { entries.append(contentsOf: batch.entries) }
+        }
+        if !entries.isEmpty { context.applyInbox.push(.entries(entries)) }
     }
 
     /// Readies the next segment in idle time; true when there is nothing more to do. Without room, what grows the store

@@ -1,95 +1,108 @@
-import Glibc
+import CPlatform
+import Synchronization
 
 /// The bounded inbox of one owner thread: any thread puts items in, the owner takes all of them at once.
 ///
 /// A sender wakes the owner only when the owner sleeps, so under load a batch costs one wake-up. The bound is in items;
 /// what a full inbox means is the sender's to decide (`push` answers false).
-package final class Mailbox<Item>: @unchecked Sendable {
-    // `lock` protects everything below it.
-    private let lock: UnsafeMutablePointer<pthread_mutex_t>
-    private let condition: UnsafeMutablePointer<pthread_cond_t>
-    private var items: [Item] = []
-    private var sleeping = false
-    private var closed = false
+///
+/// The owner sleeps on a futex and not on a condition variable, which would cost a third system call for each wake-up
+/// (the C library takes the mutex back as contended); with one request in flight these calls are most of its cost.
+package final class Mailbox<Item: Sendable>: @unchecked Sendable {
+    private struct State {
+        var items: [Item] = []
+        var isClosed = false
+    }
+
+    private static var awake: UInt32 { 0 }
+    private static var asleep: UInt32 { 1 }
+
+    private let state = Mutex(State())
+    // Changed only with `state` locked, except that the kernel reads it.
+    private let word: UnsafeMutablePointer<UInt32>
     private let itemsMax: Int
 
     package init(itemsMax: Int) {
         self.itemsMax = itemsMax
-        lock = .allocate(capacity: 1)
-        condition = .allocate(capacity: 1)
-        pthread_mutex_init(lock, nil)
-        var attributes = pthread_condattr_t()
-        pthread_condattr_init(&attributes)
-        pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC)
-        pthread_cond_init(condition, &attributes)
-        pthread_condattr_destroy(&attributes)
+        word = .allocate(capacity: 1)
+        word.initialize(to: Self.awake)
     }
 
-    deinit {
-        pthread_cond_destroy(condition)
-        pthread_mutex_destroy(lock)
-        condition.deallocate()
-        lock.deallocate()
-    }
+    deinit { word.deallocate() }
 
     /// Puts an item in; false when the inbox is full or closed.
+    ///
+    /// - Parameter wakesOwner: false for news that may wait until the owner wakes for another reason.
     @discardableResult
-    package func push(_ item: Item) -> Bool {
-        pthread_mutex_lock(lock)
-        guard items.count < itemsMax, !closed else {
-            pthread_mutex_unlock(lock)
-            return false
+    package func push(_ item: Item, wakesOwner: Bool = true) -> Bool {
+        let (accepted, wake) = state.withLock { state in
+            guard state.items.count < itemsMax, !state.isClosed else { return (false, false) }
+            state.items.append(item)
+            return (true, wakesOwner && rouse())
         }
-        items.append(item)
-        let wake = sleeping
-        sleeping = false
-        pthread_mutex_unlock(lock)
-        if wake { pthread_cond_signal(condition) }
-        return true
+        if wake { martlet_futex_wake(word) }
+        return accepted
     }
 
     /// Takes everything into `batch` (emptied first), waiting up to `nanoseconds` for the first item; false once the
     /// inbox is closed and empty. Owner thread only.
     package func takeAll(into batch: inout [Item], waiting nanoseconds: UInt64) -> Bool {
         batch.removeAll(keepingCapacity: true)
-        pthread_mutex_lock(lock)
-        defer { pthread_mutex_unlock(lock) }
-        if items.isEmpty, !closed, nanoseconds > 0 {
-            var deadline = timespec()
-            clock_gettime(CLOCK_MONOTONIC, &deadline)
-            let total = UInt64(deadline.tv_nsec) + min(nanoseconds, 1 << 60)
-            deadline.tv_sec += Int(total / 1_000_000_000)
-            deadline.tv_nsec = Int(total % 1_000_000_000)
-            sleeping = true
-            while items.isEmpty, !closed {
-                if pthread_cond_timedwait(condition, lock, &deadline) == ETIMEDOUT { break }
-            }
-            sleeping = false
-        }
-        swap(&items, &batch)
-        return !(closed && batch.isEmpty)
+        if take(into: &batch, sleeping: nanoseconds > 0) { return !batch.isEmpty }
+        guard nanoseconds > 0 else { return true }
+        // Woken early or for nothing, the owner simply looks around once more: its loop bears it.
+        martlet_futex_wait(word, Self.asleep, nanoseconds)
+        return take(into: &batch, sleeping: false) ? !batch.isEmpty : true
     }
 
     /// Refuses further items and lets the owner run dry.
     package func close() {
-        pthread_mutex_lock(lock)
-        closed = true
-        pthread_mutex_unlock(lock)
-        pthread_cond_broadcast(condition)
+        let wake = state.withLock { state in
+            state.isClosed = true
+            return rouse()
+        }
+        if wake { martlet_futex_wake(word) }
+    }
+
+    /// True when there was something, or the inbox is closed; otherwise notes that the owner goes to sleep, if it does.
+    private func take(into batch: inout [Item], sleeping: Bool) -> Bool {
+        let items = state.withLock { state -> [Item]? in
+            if state.items.isEmpty, !state.isClosed {
+                martlet_store_release(word, sleeping ? Self.asleep : Self.awake)
+                return nil
+            }
+            martlet_store_release(word, Self.awake)
+            var items = batch
+            batch = []
+            swap(&state.items, &items)
+            return items
+        }
+        guard let items else { return false }
+        batch = items
+        return true
+    }
+
+    /// Notes that the owner is awake; true when it has to be told. With the lock held.
+    private func rouse() -> Bool {
+        guard martlet_load_acquire(word) == Self.asleep else { return false }
+        martlet_store_release(word, Self.awake)
+        return true
     }
 }
 
 /// A flag that one thread waits for and others raise; raising twice before the waiter looks counts once.
 package final class Signal: Sendable {
-    private let mailbox = Mailbox<Void>(itemsMax: 1)
+    private struct Raised: Sendable {}
+
+    private let mailbox = Mailbox<Raised>(itemsMax: 1)
 
     package init() {}
 
-    package func raise() { mailbox.push(()) }
+    package func raise() { mailbox.push(Raised()) }
 
     /// Waits until raised or the time is over.
     package func wait(milliseconds: Int) {
-        var batch: [Void] = []
+        var batch: [Raised] = []
         _ = mailbox.takeAll(into: &batch, waiting: UInt64(milliseconds) * 1_000_000)
     }
 }

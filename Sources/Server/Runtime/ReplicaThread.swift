@@ -58,8 +58,9 @@ final class ReplicaThread {
     private func round() {
         effects.removeAll()
         replica.collect(into: &effects)
-        if !effects.appends.isEmpty { hand(.append(effects.appends), to: context.logInbox) }
+        // In this order: entries that the log's owner hands on come behind those given out here.
         if !effects.committed.isEmpty { hand(.entries(effects.committed), to: context.applyInbox) }
+        if !effects.appends.isEmpty { hand(.append(effects.appends), to: context.logInbox) }
         for read in effects.reads { hand(.read(context: read.context, index: read.index), to: context.applyInbox) }
         if let cut = effects.logCut { hand(.cut(through: cut), to: context.logInbox) }
         refuse()
