@@ -58,5 +58,6 @@ extension RPCCall {
     private func endHTTP() {
         isFinished = true
         outboundClosed = true
+        if !remoteClosed { server?.resetAfterEnd() }
     }
 }

@@ -189,7 +189,7 @@ extension RPCCall {
             ]
             _ = withHeaderFields(list) { nghttp2_submit_trailer(session, streamID, $0, $1) }
         }
-        if !remoteClosed { server.reset(streamID: streamID, code: .noError) }
+        if !remoteClosed { server.resetAfterEnd() }
     }
 
     private func submitTrailersOnly(_ server: ServerConnection) {
@@ -210,7 +210,7 @@ extension RPCCall {
         }
         if acceptEncoding { list.append((name: "grpc-accept-encoding", value: "gzip")) }
         _ = withHeaderFields(list) { nghttp2_submit_response(session, streamID, $0, $1, nil) }
-        if !remoteClosed { server.reset(streamID: streamID, code: .noError) }
+        if !remoteClosed { server.resetAfterEnd() }
         server.payloadSent()
         server.flushSoon()
     }

@@ -24,7 +24,6 @@ package final class RPCCall: HTTP2Stream, @unchecked Sendable {
     var request = RequestHead()
     // Request messages.
     var handler: (any RPCStreamHandler)?
-    var hasMessage = false
     var messageComplete = false
     package internal(set) var isReceivingPaused = false
     var unreturnedWindowBytes = 0
@@ -39,6 +38,8 @@ package final class RPCCall: HTTP2Stream, @unchecked Sendable {
     var isFull = false
     var isRefilling = false
     var takesTurns = false
+    /// Counted as started: it will be counted as handled.
+    var isStarted = false
     /// The request is plain HTTP, not gRPC.
     var isPlainHTTP = false
 
@@ -79,7 +80,6 @@ package final class RPCCall: HTTP2Stream, @unchecked Sendable {
         outboundDeferred = false
         remoteClosed = false
         deadline = nil
-        hasMessage = false
         messageComplete = false
         isReceivingPaused = false
         unreturnedWindowBytes = 0
@@ -90,6 +90,8 @@ package final class RPCCall: HTTP2Stream, @unchecked Sendable {
         isFull = false
         takesTurns = false
         isPlainHTTP = false
+        isStarted = false
+        method = RPCMethod(index: -1, kind: .unary)
     }
 
     // MARK: Ends without our doing
@@ -128,7 +130,7 @@ package final class RPCCall: HTTP2Stream, @unchecked Sendable {
         if let handler {
             self.handler = nil
             handler.cancelled()
-        } else if method.index >= 0, method.kind == .unary, messageComplete {
+        } else if method.index >= 0, method.kind == .unary, messageComplete, !headersSubmitted {
             server?.loop.dispatcher.unaryCancelled(self)
         }
     }

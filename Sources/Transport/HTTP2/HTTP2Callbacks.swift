@@ -54,6 +54,17 @@ struct HTTP2Callbacks: @unchecked Sendable {
             withSession(user) { $0.invalidFrameReceived() }
             return 0
         }
+        nghttp2_session_callbacks_set_on_frame_send_callback(pointer) { _, frame, user in
+            withSession(user) { session in
+                guard session.watchesEnds else { return }
+                let header = frameHeader(frame)
+                guard header.type <= UInt8(NGHTTP2_HEADERS.rawValue),
+                    header.flags & UInt8(NGHTTP2_FLAG_END_STREAM.rawValue) != 0
+                else { return }
+                session.endSent(streamID: header.stream_id)
+            }
+            return 0
+        }
         nghttp2_session_callbacks_set_on_stream_close_callback(pointer) { _, streamID, code, user in
             withSession(user) { $0.streamClosed(streamID: streamID, code: HTTP2ErrorCode(rawValue: code)) }
             return 0

@@ -32,7 +32,7 @@ package struct HTTP2Limits: Sendable {
     /// beyond it GOAWAY ENHANCE_YOUR_CALM (CVE-2023-44487, CVE-2025-8671).
     package var resetsBurst = 1000
     package var resetsPerSecond = 100
-    /// SETTINGS, PRIORITY, unknown and empty DATA frames in a burst, and per second after it; beyond it GOAWAY
+    /// SETTINGS and empty DATA frames in a burst, and per second after it; beyond it GOAWAY
     /// ENHANCE_YOUR_CALM.
     package var controlFramesBurst = 1000
     package var controlFramesPerSecond = 100

@@ -19,6 +19,10 @@ package class HTTP2Session {
     final var outboundBufferedBytes = 0
     /// Time of the read, timer or flush being handled.
     final var now: NIODeadline
+    /// `terminate` was called.
+    final private(set) var isTerminated = false
+    /// Whether `endSent` is wanted.
+    final var watchesEnds = false
     final private(set) var failure: HTTP2Failure?
 
     final private var handle: OpaquePointer?
@@ -61,7 +65,7 @@ package class HTTP2Session {
 
     /// Takes bytes from the peer. False: the connection must be closed, after what `drain` still gives.
     final func receive(_ bytes: UnsafeRawBufferPointer) -> Bool {
-        guard let session, failure == nil else { return false }
+        guard let session, failure == nil, !isTerminated else { return false }
         guard let start = bytes.bindMemory(to: UInt8.self).baseAddress else { return true }
         depth += 1
         let taken = nghttp2_session_mem_recv(session, start, bytes.count)
@@ -69,7 +73,7 @@ package class HTTP2Session {
         receiveFinished()
         freeIfWanted()
         if taken < 0 { fail(HTTP2Failure(code: Int(taken))) }
-        return failure == nil && !freeWanted
+        return failure == nil && !freeWanted && !isTerminated
     }
 
     /// Moves frames into `output` until it holds `bytesMax` or there are none left. True: there may be more.
@@ -94,7 +98,8 @@ package class HTTP2Session {
     /// Neither reads nor writes are wanted any more: GOAWAY was exchanged and the streams are done.
     final var isFinished: Bool {
         guard let session, failure == nil else { return true }
-        return nghttp2_session_want_read(session) == 0 && nghttp2_session_want_write(session) == 0
+        guard nghttp2_session_want_write(session) == 0 else { return false }
+        return isTerminated || nghttp2_session_want_read(session) == 0
     }
 
     /// Frees the session, now or as soon as nghttp2 has returned; every method is then a no-op.
@@ -219,11 +224,11 @@ package class HTTP2Session {
             code.rawValue, debug.utf8Start, debug.utf8CodeUnitCount)
     }
 
-    /// GOAWAY, and the connection is to be closed once that is written.
+    /// GOAWAY, and the connection is to be closed once that is written: `receive` refuses, `isFinished` comes true.
     final func terminate(code: HTTP2ErrorCode, debug: StaticString = "") {
-        guard let session else { return }
+        guard !isTerminated else { return }
+        isTerminated = true
         goAway(code: code, debug: debug)
-        nghttp2_session_terminate_session(session, code.rawValue)
     }
 
     // MARK: What happens (overridden)
@@ -241,6 +246,8 @@ package class HTTP2Session {
     func goAwayReceived(lastStreamID: Int32, code: HTTP2ErrorCode, debug: UnsafeRawBufferPointer) {}
     /// SETTINGS, PRIORITY or an unknown kind: a frame that asks for nothing.
     func controlFrameReceived(isSettings: Bool) {}
+    /// Our END_STREAM has gone out; only called while `watchesEnds`.
+    func endSent(streamID: Int32) {}
     /// A frame that broke the protocol and got its stream reset.
     func invalidFrameReceived() {}
     /// `receive` has handled all its bytes.

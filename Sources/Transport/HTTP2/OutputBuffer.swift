@@ -6,5 +6,15 @@ import NIOCore
 package final class OutputBuffer {
     final var bytes: ByteBuffer
 
+    /// Passes the bytes to `write` and is empty afterwards. `write` may come back here: it finds the buffer empty already.
+    func flush(_ write: (ByteBuffer) -> Void) {
+        var taken = bytes
+        bytes = ByteBuffer()
+        write(taken)
+        guard bytes.capacity == 0 else { return }
+        swap(&taken, &bytes)
+        bytes.clear()
+    }
+
     init(allocator: ByteBufferAllocator) { bytes = allocator.buffer(capacity: 64 * 1024) }
 }

@@ -180,10 +180,9 @@ final class HTTPConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler
 
     var isWritable: Bool { context?.channel.isWritable ?? false }
 
-    /// Writes and empties `output`, whose storage stays ours if the socket takes everything at once.
+    /// Writes and empties `output`. The socket may become writable within this, and say so.
     func write(_ output: OutputBuffer) {
-        context?.writeAndFlush(wrapOutboundOut(output.bytes), promise: nil)
-        output.bytes.clear()
+        output.flush { context?.writeAndFlush(wrapOutboundOut($0), promise: nil) }
     }
 
     /// What was written still goes; what is read from now on is thrown away. The peer has a moment to close first: if we

@@ -25,6 +25,7 @@ extension ServerConnection {
         }
         guard call.request.hasMethodPath else { return refuseUnknown(call) }
         loop.counters.started[call.method.index] += 1
+        call.isStarted = true
         if call.request.encoding == .unknown {
             let name = String(decoding: call.request.encodingName, as: UTF8.self)
             call.status = RPCStatus(

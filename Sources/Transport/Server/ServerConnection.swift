@@ -22,12 +22,15 @@ final class ServerConnection: HTTP2Session {
     private var writableAgain: [RPCCall] = []
     private var isReceiving = false
     private var isFlushQueued = false
+    private var isFlushing = false
     var resets: TokenBucket
     var controlFrames: TokenBucket
     var strikes: PingStrikes
     private(set) var keepalive: KeepaliveTimer
     /// The socket has not taken bytes since.
     private(set) var stalledSince: NIODeadline?
+    /// Answers that will end before their requests. An upper bound: a request may still end first.
+    private var endsToWatch = 0
     private(set) var isShuttingDown = false
     private var finalGoAwaySent = false
     private var isClosed = false
@@ -88,7 +91,10 @@ final class ServerConnection: HTTP2Session {
 
     /// Writes frames until there are none or the socket is full.
     func flush() {
-        guard !isClosed, !isInsideLibrary else { return }
+        // A write may make the socket writable again at once, which comes back here: the loop below goes on then.
+        guard !isClosed, !isFlushing, !isInsideLibrary else { return }
+        isFlushing = true
+        defer { isFlushing = false }
         while transport.isWritable {
             let more = drain(upTo: Self.flushBytes)
             let count = output.bytes.readableBytes
@@ -211,7 +217,7 @@ final class ServerConnection: HTTP2Session {
             headerCall = nil
             return true
         }
-        if outboundBufferedBytes >= limits.outboundBufferedBytesMax {
+        if isTerminated || outboundBufferedBytes >= limits.outboundBufferedBytesMax {
             reset(streamID: streamID, code: .refusedStream)
             return true
         }
@@ -288,7 +294,7 @@ final class ServerConnection: HTTP2Session {
         loop.wheel.cancel(call)
         call.streamClosed()
         loop.counters.streamsClosed += 1
-        if call.method.index >= 0 {
+        if call.isStarted {
             loop.counters.handled[call.method.index * RPCCode.allCases.count + call.status.code.rawValue] += 1
         }
         if call.unreturnedWindowBytes > 0, let session {
@@ -300,6 +306,20 @@ final class ServerConnection: HTTP2Session {
         } else {
             call.server = nil
         }
+    }
+
+    /// An answer ends before its request does: once it is out, the rest of the request is refused with NO_ERROR (RFC 9113,
+    /// 8.1). Not before: a queued reset makes nghttp2 drop the answer.
+    func resetAfterEnd() {
+        endsToWatch += 1
+        watchesEnds = true
+    }
+
+    override func endSent(streamID: Int32) {
+        guard let call = call(streamID), call.isFinished, !call.remoteClosed else { return }
+        reset(streamID: streamID, code: .noError)
+        endsToWatch -= 1
+        watchesEnds = endsToWatch > 0
     }
 
     override func receiveFinished() { spillBorrowed() }
