@@ -16,8 +16,8 @@ extension Raft {
         return !own.isLearner && log.pendingSnapshot == nil
     }
 
-    /// Campaigns now, as if the election timeout had passed. Does nothing on a leader, on a member that is no voter, and
-    /// while committed membership changes are unapplied (the campaign would count with old quorums).
+    /// Campaigns now, as if the election timeout had passed. Does nothing on a leader, on a member that is no voter,
+    /// and while committed membership changes are unapplied (the campaign would count with old quorums).
     package mutating func campaign() {
         campaignIfAllowed(configuration.preVote ? .preElection : .election)
     }
@@ -84,9 +84,9 @@ extension Raft {
         concludeCampaign()
     }
 
-    /// Takes over the commit index that a refused vote carries, if our log holds that entry: what is committed is so for
-    /// ever, whoever says it. Without this a membership change can leave nobody electable: a leader that commits its own
-    /// removal or demotion steps down with a longer log than the member that it forgot to tell, and that member, not
+    /// Takes over the commit index that a refused vote carries, if our log holds that entry: what is committed is so
+    /// for ever, whoever says it. Without this a membership change can leave nobody electable: a leader that commits
+    /// its own removal or demotion steps down with a longer log than the member that it forgot to tell, and that member, not
     /// knowing, still needs its vote. Returns true when the campaign has ended, as there are changes to apply first.
     @discardableResult
     mutating func learnCommit(fromRefusal message: Message) -> Bool {

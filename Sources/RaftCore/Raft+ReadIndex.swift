@@ -4,8 +4,8 @@ import Primitives
 extension Raft {
     /// Asks for an index such that a read of a state machine that has applied it is linearizable. The answer comes in
     /// `Ready.readStates`, or `Ready.abortedReads` if this member led and no longer does. A follower asks the leader;
-    /// the question or its answer may be lost or doubled, so the caller asks again after a while and ignores contexts it
-    /// does not await.
+    /// the question or its answer may be lost or doubled, so the caller asks again after a while and ignores contexts
+    /// it does not await.
     package mutating func readIndex(context: UInt64) throws(ReadIndexError) {
         if role == .leader {
             if reads.count >= configuration.pendingReadsMax { throw .tooManyPending }

@@ -37,7 +37,8 @@ extension Raft {
         var shared: (from: LogIndex, entries: [Entry])?
         for position in 0..<tracker.progress.count where tracker.progress.members[position] != id {
             while tracker.progress[at: position].owesAppend(last: log.lastIndex, commit: log.commit),
-                sendAppend(position: position, shared: &shared) {}
+                sendAppend(position: position, shared: &shared)
+            {}
         }
     }
 
@@ -107,8 +108,8 @@ extension Raft {
         finishTransferIfCaughtUp(message.from, match: tracker.progress[at: position].match)
     }
 
-    /// The member's log does not hold the entry before those sent. Its hint, and the terms of our own log, tell where to
-    /// try next, skipping whole terms. Source: the paper, end of section 5.3.
+    /// The member's log does not hold the entry before those sent. Its hint, and the terms of our own log, tell where
+    /// to try next, skipping whole terms. Source: the paper, end of section 5.3.
     private mutating func handleRejection(_ message: Message, position: Int) {
         var hint = message.rejectHint
         if message.logTerm > .zero {

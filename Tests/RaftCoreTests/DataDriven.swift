@@ -18,7 +18,8 @@ enum DataFile {
     static func cases(_ folder: String, _ name: String) throws -> [DataCase] {
         let directory = try #require(Bundle.module.resourceURL)
         let url = directory.appendingPathComponent("Data/\(folder)/\(name).txt")
-        let lines = try String(contentsOf: url, encoding: .utf8).split(separator: "\n", omittingEmptySubsequences: false)
+        let lines = try String(contentsOf: url, encoding: .utf8).split(
+            separator: "\n", omittingEmptySubsequences: false)
         var cases: [DataCase] = []
         var position = 0
         while position < lines.count {

@@ -161,7 +161,8 @@ import Testing
     }
 
     @Test func ownVoteCountsOnlyOnceDurable() throws {
-        let node = TestNode(options: RaftConfiguration(id: MemberID(1), preVote: false), disk: threeVoterDisk(), seed: 1)
+        let node = TestNode(
+            options: RaftConfiguration(id: MemberID(1), preVote: false), disk: threeVoterDisk(), seed: 1)
         node.raft.campaign()
         node.takeReady()
         try node.step(
@@ -185,7 +186,8 @@ import Testing
     }
 
     @Test func strangersVotesDoNotCount() throws {
-        let node = TestNode(options: RaftConfiguration(id: MemberID(1), preVote: false), disk: threeVoterDisk(), seed: 1)
+        let node = TestNode(
+            options: RaftConfiguration(id: MemberID(1), preVote: false), disk: threeVoterDisk(), seed: 1)
         node.raft.campaign()
         node.run()
         for id in 7...9 as ClosedRange<UInt64> {

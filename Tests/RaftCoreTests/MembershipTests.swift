@@ -122,8 +122,11 @@ import Testing
         let cluster = TestCluster(voters: 3, spares: 2)
         cluster.elect(1)
         try cluster.change(
-            1, [.init(.addVoter, four), .init(.addVoter, MemberID(5)), .init(.removeMember, two),
-                .init(.removeMember, three)], transition: .jointExplicit)
+            1,
+            [
+                .init(.addVoter, four), .init(.addVoter, MemberID(5)), .init(.removeMember, two),
+                .init(.removeMember, three),
+            ], transition: .jointExplicit)
         #expect(cluster[1].raft.configurationState.isJoint)
         let commit = cluster[1].raft.commit
         // The incoming half alone: no commit, and the outgoing half alone: none either.
@@ -258,7 +261,7 @@ import Testing
 
 /// A bug that the simulated network found (seed 29): nobody was electable.
 @Suite struct CommitByRefusalTests {
-    /// Leader 1 of two commits its own removal, has more in its log, and steps down before member 2 hears of the commit.
+    /// Leader 1 of two commits its own removal, has more in its log, and steps down before member 2 hears of it.
     /// Member 2 needs the vote of 1, which has the longer log and is no voter any more.
     @Test(arguments: [true, false]) func removedLeaderWithALongerLogDoesNotBlock(_ preVote: Bool) throws {
         let cluster = TestCluster(voters: 2) { $0.preVote = preVote }

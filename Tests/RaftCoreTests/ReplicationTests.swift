@@ -27,10 +27,11 @@ import Testing
     }
 
     /// Figure 7 of the paper: whatever a follower's log looks like, it ends up as the leader's.
-    @Test(arguments: [
-        [1, 1, 1, 4, 4, 5, 5, 6, 6], [1, 1, 1, 4], [1, 1, 1, 4, 4, 5, 5, 6, 6, 6, 6],
-        [1, 1, 1, 4, 4, 5, 5, 6, 6, 6, 7, 7], [1, 1, 1, 4, 4, 4, 4], [1, 1, 1, 2, 2, 2, 3, 3, 3, 3, 3], [],
-    ] as [[UInt64]])
+    @Test(
+        arguments: [
+            [1, 1, 1, 4, 4, 5, 5, 6, 6], [1, 1, 1, 4], [1, 1, 1, 4, 4, 5, 5, 6, 6, 6, 6],
+            [1, 1, 1, 4, 4, 5, 5, 6, 6, 6, 7, 7], [1, 1, 1, 4, 4, 4, 4], [1, 1, 1, 2, 2, 2, 3, 3, 3, 3, 3], [],
+        ] as [[UInt64]])
     func p53_figure7(_ log: [UInt64]) {
         let leader: [UInt64] = [1, 1, 1, 4, 4, 5, 5, 6, 6, 6]
         let cluster = TestCluster(voters: 3, logs: [leader, log, leader], term: 7)

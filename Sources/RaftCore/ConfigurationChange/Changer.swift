@@ -47,7 +47,8 @@ package struct Changer {
         result.configuration.learnersNext = []
         for member in result.configuration.voters.outgoing.members
         where !result.configuration.voters.incoming.contains(member)
-            && !result.configuration.learners.contains(member) {
+            && !result.configuration.learners.contains(member)
+        {
             result.progress[member] = nil
         }
         result.configuration.voters.outgoing = MajorityQuorum()
