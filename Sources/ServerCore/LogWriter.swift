@@ -19,6 +19,8 @@ package struct LogProgress: Sendable {
 package final class LogWriter {
     private let log: WriteAheadLog
     private var entries: [WALEntry] = []
+    /// How many segments there were when room for the next was reserved.
+    private var reservedFor = 0
 
     package init(log: WriteAheadLog) { self.log = log }
 
@@ -60,10 +62,19 @@ package final class LogWriter {
     /// Whether `prepare` has nothing to do.
     package var isPrepared: Bool { log.isNextSegmentReady }
 
-    /// Uses idle time: makes the next segment ready, a part of it a call. True when it is ready.
+    /// Reserves room for the segment after the current one; cheap unless a segment has just been begun.
     ///
     /// - Throws: `.noSpace` when the disk is too full for another segment: writes should be refused while the current
     ///   segment still has room for what must pass.
+    package func reserve() throws(WALError) {
+        guard log.segmentCount != reservedFor else { return }
+        _ = try log.prepareNextSegment(bytesMax: 4096)
+        reservedFor = log.segmentCount
+    }
+
+    /// Uses idle time: writes a part of the next segment, so that later syncs are cheaper. True when it is ready.
+    ///
+    /// - Throws: as `reserve`.
     package func prepare() throws(WALError) -> Bool { try log.prepareNextSegment() }
 
     package func close() throws(WALError) { try log.close() }

@@ -1,3 +1,4 @@
+import IOInterfaces
 import Logging
 import MVCC
 import NIOCore
@@ -76,9 +77,9 @@ struct Front {
     /// TLS as the flags want it; nil without a certificate.
     private static func security(_ context: ServerContext) throws -> PipelineSecurity? {
         let configuration = context.configuration
-        guard !configuration.certificateFile.isEmpty else { return nil }
+        guard let files = try certificateFiles(configuration) else { return nil }
         var tls = TLSConfiguration.server(
-            certificateFile: configuration.certificateFile, keyFile: configuration.keyFile,
+            certificateFile: files.certificate, keyFile: files.key,
             trustedCAFile: configuration.trustedCAFile.isEmpty ? nil : configuration.trustedCAFile)
         tls.minimumVersion = TLSVersion(rawValue: configuration.tlsMinimumVersion) ?? .tls12
         tls.maximumVersion = TLSVersion(rawValue: configuration.tlsMaximumVersion)
@@ -107,6 +108,22 @@ struct Front {
                 guard let done = event as? TLSHandshakeCompleted else { return nil }
                 return ConnectionSecurity(applicationProtocol: done.negotiatedProtocol, peerIdentity: done.peer)
             })
+    }
+
+    /// The server's certificate and key: those given, or self-signed ones in the data directory; nil without TLS.
+    private static func certificateFiles(
+        _ configuration: ServerConfiguration
+    ) throws -> (certificate: String, key: String)? {
+        if !configuration.certificateFile.isEmpty { return (configuration.certificateFile, configuration.keyFile) }
+        guard configuration.autoTLS else { return nil }
+        let hosts = configuration.listenClientURLs.filter { !$0.isUnix }.map(\.host)
+        do {
+            let directory = configuration.effectiveDataDirectory + "/fixtures"
+            try SystemFileSystem().createDirectory(directory)
+            let files = try SelfSigned.ensure(
+                directory: directory + "/client", hosts: hosts, validityYears: configuration.selfSignedValidityYears)
+            return (files.certificateFile, files.keyFile)
+        } catch { throw StartError("--auto-tls: \(error)") }
     }
 
     private static func transportConfiguration(_ configuration: ServerConfiguration) -> Transport.ServerConfiguration {

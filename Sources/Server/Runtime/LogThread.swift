@@ -18,6 +18,8 @@ package enum LogItem: Sendable {
 final class LogThread {
     /// How long a write that found the disk full waits before it is tried again.
     private static let diskFullRetryMilliseconds: UInt64 = 200
+    /// Nothing to write for so long counts as idle.
+    private static let idleMilliseconds: UInt64 = 20
 
     private let context: ServerContext
     private let writer: LogWriter
@@ -33,8 +35,9 @@ final class LogThread {
     func run() {
         writer.adoptByCurrentThread()
         var items: [LogItem] = []
-        var isPrepared = false
-        while context.logInbox.takeAll(into: &items, waiting: isPrepared ? .max : 0) {
+        while context.logInbox.takeAll(
+            into: &items, waiting: writer.isPrepared ? .max : Self.idleMilliseconds * 1_000_000)
+        {
             var cut: LogIndex?
             for item in items {
                 switch item {
@@ -45,7 +48,7 @@ final class LogThread {
             if !waiting.isEmpty { write() }
             do {
                 if let cut { try writer.cut(through: cut) }
-                isPrepared = try writer.isPrepared || prepare()
+                try prepare(isIdle: items.isEmpty)
             } catch {
                 context.stopProcess("\(error)")
             }
@@ -90,18 +93,16 @@ final class LogThread {
         if !entries.isEmpty { context.applyInbox.push(.entries(entries)) }
     }
 
-    /// Readies the next segment in idle time; true when there is nothing more to do. Without room, what grows the store
-    /// is refused while the current segment still takes deletes and compactions.
-    private func prepare() throws(WALError) -> Bool {
+    /// Reserves room for the next segment, and readies it while there is nothing else to do. Without room, what grows the
+    /// store is refused while the current segment still takes deletes and compactions.
+    private func prepare(isIdle: Bool) throws(WALError) {
         do throws(WALError) {
-            let isReady = try writer.prepare()
-            if isReady { setDiskFull(false) }
-            return isReady
+            try writer.reserve()
+            if isIdle, !writer.isPrepared { _ = try writer.prepare() }
+            setDiskFull(false)
         } catch {
             guard error.code == .noSpace else { throw error }
             setDiskFull(true)
-            idle.wait(milliseconds: Int(Self.diskFullRetryMilliseconds))
-            return false
         }
     }
 
