@@ -1,3 +1,4 @@
+import NIOConcurrencyHelpers
 package import NIOCore
 package import Transport
 package import TransportSecurity
@@ -48,8 +49,15 @@ package struct Dialer: Sendable {
 /// One connection to one endpoint.
 final class Connection: Sendable {
     private let channel: RPCChannel
+    private let isClosed = NIOLockedValueBox(false)
 
-    private init(_ channel: RPCChannel) { self.channel = channel }
+    private init(_ channel: RPCChannel) {
+        self.channel = channel
+        channel.closed.whenComplete { [isClosed] _ in isClosed.withLockedValue { $0 = true } }
+    }
+
+    /// False once the connection is known to be gone: a call on it would fail without being sent.
+    var isOpen: Bool { !isClosed.withLockedValue { $0 } }
 
     static func connect(
         _ endpoint: Endpoint, tls: TLSConfiguration?, timeout: TimeAmount, group: any EventLoopGroup

@@ -138,7 +138,7 @@ package final class EtcdClient: Sendable {
     /// The connection to one endpoint, or nil, after saying why, when it cannot be made.
     private func open(_ index: Int, until deadline: NIODeadline) async -> Connection? {
         let known = state.withLockedValue { $0.connections[index] }
-        if let known { return known }
+        if let known, known.isOpen { return known }
         let endpoint = configuration.endpoints[index]
         do throws(ClientError) {
             let timeout = min(configuration.dialTimeout, max(.nanoseconds(1), deadline - .now()))

@@ -89,7 +89,11 @@ package struct GlobalOptions: ParsableArguments {
             let value = parts.count == 2 ? String(parts[1]) : nil
             if parts[0].hasPrefix("--") || parts[0] == "-w", valueNames.contains(name) {
                 given.insert(name)
-                if let value = value ?? rest.popFirst() { global += ["--\(name)=\(value)"] } else { own.append(argument) }
+                if let value = value ?? rest.popFirst() {
+                    global.append("--\(name)=\(value)")
+                } else {
+                    own.append(argument)
+                }
             } else if argument.hasPrefix("-w"), !argument.hasPrefix("--") {
                 given.insert("write-out")
                 global.append("--write-out=\(argument.dropFirst(2))")

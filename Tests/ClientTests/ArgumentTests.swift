@@ -53,9 +53,18 @@ struct ArgumentTests {
 
     @Test(arguments: [
         ([], 128, "get command needs one argument as key and an optional argument as range_end"),
-        (["a", "b", "--prefix"], 128, "too many arguments, only accept one argument when `--prefix` or `--from-key` is set"),
-        (["a", "--prefix", "--from-key"], 128, "`--prefix` and `--from-key` cannot be set at the same time, choose one"),
-        (["a", "--keys-only", "--count-only"], 128, "`--keys-only` and `--count-only` cannot be set at the same time, choose one"),
+        (
+            ["a", "b", "--prefix"], 128,
+            "too many arguments, only accept one argument when `--prefix` or `--from-key` is set"
+        ),
+        (
+            ["a", "--prefix", "--from-key"], 128,
+            "`--prefix` and `--from-key` cannot be set at the same time, choose one"
+        ),
+        (
+            ["a", "--keys-only", "--count-only"], 128,
+            "`--keys-only` and `--count-only` cannot be set at the same time, choose one"
+        ),
         (["a", "--order", "BAD"], 4, "bad sort order BAD"),
         (["a", "--sort-by", "BAD"], 4, "bad sort target BAD"),
         (["a", "--consistency", "x"], 4, "unknown consistency flag \"x\""),

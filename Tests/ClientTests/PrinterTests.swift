@@ -39,7 +39,9 @@ struct PrinterTests {
         return record
     }
 
-    private func text(_ format: OutputFormat, isHex: Bool = false, _ print: (Printer) throws -> [UInt8]) throws -> String {
+    private func text(
+        _ format: OutputFormat, isHex: Bool = false, _ print: (Printer) throws -> [UInt8]
+    ) throws -> String {
         String(decoding: try print(Printer(format: format, isHex: isHex)), as: UTF8.self)
     }
 
@@ -190,7 +192,9 @@ struct PrinterTests {
         list.header = header
         list.leases = [.with { $0.id = 0x1234 }]
         #expect(try text(.simple) { try $0.leaseList(list) } == "found 1 leases\n0000000000001234\n")
-        #expect(try text(.json) { try $0.leaseList(list) } == jsonHeader.dropLast() + #","leases":[{"id":4660}]}"# + "\n")
+        #expect(
+            try text(.json) { try $0.leaseList(list) }
+                == jsonHeader.dropLast() + #","leases":[{"id":4660}]}"# + "\n")
         var alive = Etcdserverpb_LeaseKeepAliveResponse()
         alive.id = 0x1234
         #expect(try text(.simple) { try $0.leaseKeepAlive(alive) } == "lease 0000000000001234 expired or revoked.\n")
@@ -217,11 +221,16 @@ struct PrinterTests {
                 + #""raftAppliedIndex":68,"dbSizeInUse":20480}}]"# + "\n")
         #expect(
             try text(.table) { try $0.endpointStatus(results) } == """
-                +-----------------+------------------+---------+---------+-----------+------------+-----------+------------+--------------------+--------+
-                |    ENDPOINT     |        ID        | VERSION | DB SIZE | IS LEADER | IS LEARNER | RAFT TERM | RAFT INDEX | RAFT APPLIED INDEX | ERRORS |
-                +-----------------+------------------+---------+---------+-----------+------------+-----------+------------+--------------------+--------+
-                | 127.0.0.1:23790 | 2e1259d415f2a040 |   3.5.1 |   25 kB |      true |      false |         2 |         68 |                 68 |        |
-                +-----------------+------------------+---------+---------+-----------+------------+-----------+------------+--------------------+--------+
+                +-----------------+------------------+---------+---------+-----------\
+                +------------+-----------+------------+--------------------+--------+
+                |    ENDPOINT     |        ID        | VERSION | DB SIZE | IS LEADER \
+                | IS LEARNER | RAFT TERM | RAFT INDEX | RAFT APPLIED INDEX | ERRORS |
+                +-----------------+------------------+---------+---------+-----------\
+                +------------+-----------+------------+--------------------+--------+
+                | 127.0.0.1:23790 | 2e1259d415f2a040 |   3.5.1 |   25 kB |      true \
+                |      false |         2 |         68 |                 68 |        |
+                +-----------------+------------------+---------+---------+-----------\
+                +------------+-----------+------------+--------------------+--------+
 
                 """)
     }
@@ -259,8 +268,8 @@ struct PrinterTests {
         #expect(
             try text(.json) { try $0.endpointHealth(results) }
                 == #"[{"endpoint":"127.0.0.1:23790","health":true,"took":"1.401751ms"},"#
-                + #"{"endpoint":"127.0.0.1:1","health":false,"took":"1.001262502s","error":"context deadline exceeded"}]"#
-                + "\n")
+                + #"{"endpoint":"127.0.0.1:1","health":false,"took":"1.001262502s","#
+                + #""error":"context deadline exceeded"}]"# + "\n")
     }
 
     @Test func alarmsAndHash() throws {
@@ -316,8 +325,8 @@ struct PrinterTests {
         response.members.removeLast()
         #expect(
             try text(.json, isHex: true) { try $0.memberList(response) }
-                == #"{"header":{"cluster_id":"48276a8f75b6a87","member_id":"2e1259d415f2a040","raft_term":2},"members":"#
-                + #"[{"ID":"2e1259d415f2a040","name":"default","peerURLs":["http://127.0.0.1:23800"],"#
+                == #"{"header":{"cluster_id":"48276a8f75b6a87","member_id":"2e1259d415f2a040","raft_term":2},"#
+                + #""members":[{"ID":"2e1259d415f2a040","name":"default","peerURLs":["http://127.0.0.1:23800"],"#
                 + #""clientURLS":["http://127.0.0.1:23790"]}]}"# + "\n")
         #expect(
             try text(.table) { try $0.memberList(response) } == """

@@ -68,15 +68,19 @@ struct BenchReport: Sendable {
         lines.append("")
         lines.append("  calls       \(result.calls) in \(Self.decimal(seconds, 3)) s")
         lines.append("  throughput  \(Self.decimal(throughput, 1)) calls/s")
-        if result.errors > 0 { lines.append("  errors      \(result.errors): \(result.errorTexts.joined(separator: "; "))") }
+        if result.errors > 0 {
+            lines.append("  errors      \(result.errors): \(result.errorTexts.joined(separator: "; "))")
+        }
         for figure in figures { lines.append("  \(figure.name)  \(Self.decimal(figure.value, 2))") }
         if let server {
             if let perCall = cpuMicrosecondsPerCall {
                 let total = Self.decimal(server.cpuMicroseconds / 1e6, 2)
                 lines.append("  server CPU  \(Self.decimal(perCall, 2)) us per call (\(total) s)")
             }
-            lines.append("  server RSS  \(Self.memory(server.before.residentBytes, server.after.residentBytes, server.residentPeakBytes))")
-            lines.append("  anonymous   \(Self.memory(server.before.anonymousBytes, server.after.anonymousBytes, server.anonymousPeakBytes))")
+            let (before, after) = (server.before, server.after)
+            let resident = Self.memory(before.residentBytes, after.residentBytes, server.residentPeakBytes)
+            let anonymous = Self.memory(before.anonymousBytes, after.anonymousBytes, server.anonymousPeakBytes)
+            lines += ["  server RSS  \(resident)", "  anonymous   \(anonymous)"]
         }
         lines.append("")
         lines += latencyTable()
@@ -93,7 +97,8 @@ struct BenchReport: Sendable {
     private func latencyTable() -> [String] {
         var lines = ["  latency ms   " + Self.row(["calls", "min", "p50", "p90", "p99", "p99.9", "max"])]
         for (name, histogram) in zip(operations, result.histograms) where histogram.count > 0 {
-            let figures = [histogram.minimum] + [0.5, 0.9, 0.99, 0.999].map { histogram.percentile($0) } + [histogram.maximum]
+            let percentiles = [0.5, 0.9, 0.99, 0.999].map { histogram.percentile($0) }
+            let figures = [histogram.minimum] + percentiles + [histogram.maximum]
             let cells = ["\(histogram.count)"] + figures.map { Self.decimal(Double($0) / 1e6, 3) }
             lines.append("  " + Self.padded(name, 12, isLeft: true) + " " + Self.row(cells))
         }

@@ -38,6 +38,14 @@ package struct ProcessUsage: Sendable, Equatable {
         self = total
     }
 
+    /// Processor time of this process, user and system, microseconds.
+    static func ownMicroseconds() -> Double {
+        var usage = rusage()
+        getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
+        let seconds = usage.ru_utime.tv_sec + usage.ru_stime.tv_sec
+        return Double(seconds) * 1e6 + Double(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec)
+    }
+
     /// User and system ticks of a `stat` line: fields 14 and 15, counted behind the name, which may hold blanks.
     package static func cpuTicks(stat: String) -> UInt64? {
         guard let end = stat.lastIndex(of: ")") else { return nil }

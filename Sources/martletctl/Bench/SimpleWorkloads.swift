@@ -15,6 +15,7 @@ enum SimpleWorkloads {
         if options.warmUp.nanoseconds > 0 { _ = try await harness.run(warmUp, title: "warm-up", makeSource) }
         let sampler = samplesMemory ? MemorySampler(pids: harness.target.serverPIDs) : nil
         let before = harness.target.serverUsage()
+        let ownBefore = ProcessUsage.ownMicroseconds()
         let start = NIODeadline.now()
         let result = try await harness.run(options.plan(), title: workload, makeSource)
         let seconds = Double((NIODeadline.now() - start).nanoseconds) / 1e9
@@ -29,6 +30,9 @@ enum SimpleWorkloads {
             }
             report.server = use
         }
+        // What the load generator itself took: on a shared machine the server does not have that time.
+        let own = ProcessUsage.ownMicroseconds() - ownBefore
+        report.figures.append(("client_cpu_us_per_call", own / Double(max(1, result.calls))))
         if result.errors > 0, let first = result.errorTexts.first {
             report.failures.append("\(result.errors) calls failed: \(first)")
         }

@@ -22,7 +22,8 @@ struct SnapshotSaveCommand: AsyncParsableCommand {
     func run() async throws {
         guard words.count == 1 else { throw CommandError.badArguments("snapshot save expects one argument") }
         guard global.endpointList.count == 1 else {
-            throw CommandError.failure("snapshot must be requested to one selected node, not multiple [\(global.endpoints)]")
+            throw CommandError.failure(
+                "snapshot must be requested to one selected node, not multiple [\(global.endpoints)]")
         }
         let path = words[0]
         try await global.session { client in

@@ -124,6 +124,10 @@ private actor Watcher {
         var command: [String]
     }
 
+    private static let refusals: Set<RPCCode> = [
+        .permissionDenied, .unauthenticated, .invalidArgument, .unimplemented, .failedPrecondition, .cancelled,
+    ]
+
     private let client: EtcdClient
     private let printer: Printer
     private var watches: [Watch] = []
@@ -166,9 +170,9 @@ private actor Watcher {
                 for index in watches.indices { await create(index, on: stream) }
                 for try await response in stream { try handle(response) }
             } catch let error as ClientError {
-                guard error.code == .unavailable || error.code == .deadlineExceeded else {
-                    throw CommandError.failure(error.description)
-                }
+                // A server that stops, or a connection that breaks, ends a stream in many ways; only a refusal of
+                // the request itself will be the same on the next connection.
+                if Self.refusals.contains(error.code) { throw CommandError.failure(error.description) }
             }
             stream = nil
             try await Task.sleep(for: .milliseconds(200))

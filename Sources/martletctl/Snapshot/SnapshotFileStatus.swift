@@ -99,7 +99,8 @@ struct BoltReader {
 
     /// Counts and hashes all buckets.
     mutating func status() throws(Damage) -> SnapshotFileStatus {
-        result.sizeBytes = file.count % 512 == SnapshotFile.digestBytes ? file.count - SnapshotFile.digestBytes : file.count
+        let hasDigest = file.count % 512 == SnapshotFile.digestBytes
+        result.sizeBytes = file.count - (hasDigest ? SnapshotFile.digestBytes : 0)
         try walk(try page(root), depth: 0, bucket: nil)
         return result
     }

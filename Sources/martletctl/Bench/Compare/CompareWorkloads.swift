@@ -81,23 +81,18 @@ enum CompareWorkloads {
         simple("range-l-1x1", "linearizable read of one key, one call at a time") { (context) throws(CommandError) in
             try await range(context, connections: 1, clients: 1, consistency: "l")
         },
-        simple("kube", "Kubernetes mix, 10 x 10, 60 prefixes, 1-10 KB, a watch on each") { (context) throws(CommandError) in
+        simple("kube", "Kubernetes mix, 10 x 10, 60 prefixes, 1-10 KB, a watch on each") {
+            (context) throws(CommandError) in
             try await KubeWorkload(objects: context.scaled(4000)).run(
                 context.target(connections: 10), try context.options(connections: 10, clients: 10, seconds: 15))
         },
-        CompareWorkload(name: "watch", summary: "1,000 watchers of one prefix, 500 puts/s") { (context) throws(CommandError) in
-            try await watch(context)
-        },
+        CompareWorkload(name: "watch", summary: "1,000 watchers of one prefix, 500 puts/s", run: watch),
         list(clients: 1), list(clients: 20),
-        CompareWorkload(name: "memory", summary: "100,000 keys of 1 KB: memory after 5 s of rest") { (context) throws(CommandError) in
-            try await memory(context)
-        },
-        CompareWorkload(name: "list-memory", summary: "20 clients list 100 MB each: growth of memory") { (context) throws(CommandError) in
-            try await listMemory(context)
-        },
-        CompareWorkload(name: "restart", summary: "restart with 1,000,000 keys of 100 B: until the first read") { (context) throws(CommandError) in
-            try await restart(context)
-        },
+        CompareWorkload(name: "memory", summary: "100,000 keys of 1 KB: memory after 5 s of rest", run: memory),
+        CompareWorkload(
+            name: "list-memory", summary: "20 clients list 100 MB each: growth of memory", run: listMemory),
+        CompareWorkload(
+            name: "restart", summary: "restart with 1,000,000 keys of 100 B: until the first read", run: restart),
     ]
 
     /// A workload whose figures are those of one report.
