@@ -48,8 +48,8 @@ struct KVService {
             let trailerSize = RangeResponseCodec.trailerSize(more: plan.more, count: plan.count)
             let size = prefixSize + rowBytes + trailerSize
             guard size <= Self.wholeBytesMax else {
-                return call.reply(
-                    length: size, body: RangeBody(plan: plan, header: header, stop: context.stopReading))
+                let body = RangeBody(plan: plan, header: header, length: size, stop: context.stopReading)
+                return call.reply(length: size, body: body)
             }
             var failure: StoreError?
             let (more, count) = (plan.more, plan.count)
@@ -161,8 +161,12 @@ final class RangeBody: SlicedBody {
     private var staged = ByteBuffer()
     private var hasPrefix = false
     private var hasRows = true
+    /// Bytes of the answer that have not been handed over.
+    private var left: Int
 
-    init(plan: consuming RangePlan, header: ResponseHeader, stop: @escaping (StoreError) -> Never) {
+    /// - Parameter length: of the whole answer.
+    init(plan: consuming RangePlan, header: ResponseHeader, length: Int, stop: @escaping (StoreError) -> Never) {
+        left = length
         more = plan.more
         count = plan.count
         self.plan = consume plan
@@ -171,7 +175,8 @@ final class RangeBody: SlicedBody {
     }
 
     func next(maxBytes: Int, into buffer: inout ByteBuffer) -> Bool {
-        var room = maxBytes
+        var room = min(maxBytes, left)
+        left -= room
         while room > 0 {
             if staged.readableBytes > 0, let part = staged.readSlice(length: min(room, staged.readableBytes)) {
                 buffer.writeImmutableBuffer(part)
@@ -181,7 +186,7 @@ final class RangeBody: SlicedBody {
             staged.clear()
             guard fill(room: room, into: &buffer, &room) else { return false }
         }
-        return true
+        return left > 0
     }
 
     /// Produces the next piece, into `buffer` when it fits and else into `staged`. False: the answer is complete.

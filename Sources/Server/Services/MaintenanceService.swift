@@ -19,8 +19,9 @@ struct MaintenanceService {
 
     func memberList(_ call: RPCCall) {
         let members = context.stateMachine.published.withLock { $0.members }
+        // Answers about members name no revision, as etcd's do not.
         let response = MemberListResponse(
-            header: state.currentHeader,
+            header: state.header(revision: 0),
             members: members.map {
                 Wire.Member(
                     id: $0.id.rawValue, name: $0.name, peerURLs: $0.peerURLs, clientURLs: $0.clientURLs,
