@@ -18,8 +18,8 @@ package protocol LogStorage {
     func term(at index: LogIndex) throws(LogStorageError) -> Term
     /// Entries `from ..< to`, as many as fit in `bytesMax` (`Entry.sizeBytes` each), at least one; fewer are allowed.
     func entries(from: LogIndex, to: LogIndex, bytesMax: Int) throws(LogStorageError) -> [Entry]
-    /// A snapshot that could be sent now: index at or before the applied index, and at or after the log's compacted
-    /// index. Throws `.temporarilyUnavailable` when there is none yet.
+    /// A snapshot that could be sent now. One that stands before the log's compacted index is of no use and ignored;
+    /// none may stand beyond the commit index. Throws `.temporarilyUnavailable` when there is none yet.
     func snapshot() throws(LogStorageError) -> SnapshotMetadata
 }
 

@@ -76,10 +76,10 @@ extension Raft {
 
     /// Sends a snapshot message; the caller streams the image. Source: the paper, section 7.
     private mutating func sendSnapshot(position: Int) -> Bool {
-        guard tracker.progress[at: position].recentlyActive, let snapshot = try? log.storage.snapshot() else {
-            return false
-        }
-        invariant(snapshot.index >= log.compacted.index && snapshot.index <= log.applied, "unusable snapshot offered")
+        guard tracker.progress[at: position].recentlyActive, let snapshot = try? log.storage.snapshot(),
+            snapshot.index >= log.compacted.index
+        else { return false }
+        invariant(snapshot.index <= log.commit, "a snapshot of what is not committed is offered")
         tracker.progress[at: position].becomeSnapshot(index: snapshot.index)
         send(Message(type: .snapshot, to: tracker.progress.members[position], snapshot: snapshot))
         return true

@@ -154,3 +154,27 @@ import Testing
         #expect(throws: RaftError.unknownSender(MemberID(9))) { try cluster[1].step(Envelope(message: stranger)) }
     }
 }
+
+/// A candidate's own vote waits for the write that carries it, not for any write.
+@Suite struct OwnVoteTests {
+    @Test func anEarlierWriteIsNotTheVotes() throws {
+        let disk = TestDisk()
+        disk.image.configuration = ConfigurationState(voters: [MemberID(1)], learners: [MemberID(2)])
+        disk.hardState.term = Term(1)
+        let node = TestNode(options: RaftConfiguration(id: MemberID(1)), disk: disk, seed: 1)
+        // An append of an older leader is being written when the campaign begins.
+        let entry = Entry(term: Term(1), index: LogIndex(1))
+        try node.step(
+            Envelope(
+                message: Message(
+                    type: .append, to: MemberID(1), from: MemberID(9), term: Term(1), entries: [entry])))
+        node.takeReady()
+        node.raft.campaign()
+        node.takeReady()
+        #expect(node.raft.role == .candidate)
+        node.finishWrites(1)
+        #expect(node.raft.role == .candidate)
+        node.finishWrites(1)
+        #expect(node.raft.role == .leader)
+    }
+}

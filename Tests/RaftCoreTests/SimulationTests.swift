@@ -27,6 +27,16 @@ import Testing
         #expect(simulation.readsAnswered > 0)
     }
 
+    /// A failure can be replayed from its seed: nothing depends on hashes, addresses or time.
+    @Test func sameSeedSameHistory() {
+        let histories = (0..<2).map { _ in
+            let simulation = Simulation(seed: 11)
+            simulation.rage(steps: 4000)
+            return simulation.status + "\(simulation.proposals) \(simulation.random.next())"
+        }
+        #expect(histories[0] == histories[1])
+    }
+
     /// The faults and paths the simulation is there for do occur.
     @Test func exercisesWhatItIsFor() {
         var counts = [Int](repeating: 0, count: 8)
