@@ -76,7 +76,9 @@ struct AbuseTests {
         #expect(code == Self.calm)
     }
 
-    @Test(arguments: [RawFrames.frame(4), RawFrames.frame(2, stream: 99, [0, 0, 0, 0, 1]), RawFrames.frame(0xfa, [1, 2])])
+    @Test(arguments: [
+        RawFrames.frame(4), RawFrames.frame(2, stream: 99, [0, 0, 0, 0, 1]), RawFrames.frame(0xfa, [1, 2]),
+    ])
     func controlFrameFloodIsCut(flood: [UInt8]) throws {
         let server = try EmbeddedServer()
         server.send(RawFrames.start)
@@ -136,7 +138,8 @@ struct AbuseTests {
 
     @Test func continuationFloodIsCut() throws {
         let server = try EmbeddedServer()
-        server.send(RawFrames.start + RawFrames.frame(1, stream: 1, RawFrames.fields(RawFrames.request("/test.T/Echo"))))
+        server.send(
+            RawFrames.start + RawFrames.frame(1, stream: 1, RawFrames.fields(RawFrames.request("/test.T/Echo"))))
         for index in 0..<50 where server.isOpen {
             server.send(RawFrames.frame(9, stream: 1, RawFrames.fields([("x-\(index)", "v")])))
         }
@@ -149,7 +152,8 @@ struct AbuseTests {
         let big = String(repeating: "v", count: 4000)
         let fits = probe.call("/test.T/Echo", [1], more: (0..<10).map { ("x-\($0)", big) })
         #expect(fits.status == 0)
-        let over = probe.open("/test.T/Echo", more: (0..<14).map { ("x-\($0)", big) } + (0..<300).map { ("y-\($0)", "") })
+        let over = probe.open(
+            "/test.T/Echo", more: (0..<14).map { ("x-\($0)", big) } + (0..<300).map { ("y-\($0)", "") })
         #expect(probe.answers[over]?.header(":status") == "431" && probe.answers[over]?.status == 8)
         #expect(probe.call("/test.T/Echo", [1]).status == 0)
     }
@@ -157,7 +161,9 @@ struct AbuseTests {
     /// A few bytes of HPACK that stand for megabytes of headers.
     @Test func hpackBombIsBounded() throws {
         let server = try EmbeddedServer()
-        let stored = [0x40] + RawFrames.integer(1) + text("b") + RawFrames.integer(3000) + Array(repeating: UInt8(0x61), count: 3000)
+        let stored =
+            [0x40] + RawFrames.integer(1) + text("b") + RawFrames.integer(3000)
+            + Array(repeating: UInt8(0x61), count: 3000)
         let block = RawFrames.fields(RawFrames.request("/test.T/Echo")) + stored + Array(repeating: 0xbe, count: 12_000)
         server.send(RawFrames.start + RawFrames.frame(1, flags: 5, stream: 1, block))
         #expect(server.isOpen)

@@ -171,7 +171,8 @@ struct CallTests {
         #expect(unknown.message == "grpc: Decompressor is not installed for grpc-encoding \"snappy\"")
         let unannounced = probe.open("/test.T/Echo", body: frame(packed([1]), compressed: true))
         #expect(probe.answers[unannounced]?.status == 13)
-        let broken = probe.open("/test.T/Echo", more: [("grpc-encoding", "gzip")], body: frame([1, 2, 3], compressed: true))
+        let broken = probe.open(
+            "/test.T/Echo", more: [("grpc-encoding", "gzip")], body: frame([1, 2, 3], compressed: true))
         #expect(probe.answers[broken]?.status == 13)
     }
 
@@ -262,6 +263,20 @@ struct CallTests {
             probe.exchange()
             #expect(probe.answers[id]?.messages == [[1]])
         }
+    }
+
+    /// Calls that nobody holds are used again, on both sides.
+    @Test func callsComeFromThePool() throws {
+        let probe = Probe(try EmbeddedServer())
+        let first = probe.call("/test.T/Echo", [1])
+        let connection = try #require(probe.server.http2)
+        #expect(first.status == 0 && connection.pool.count == 1)
+        let pooled = ObjectIdentifier(connection.pool[0])
+        for path in ["/test.T/Echo", "/test.T/Fail", "/test.T/Nope", "/test.T/Echo"] {
+            _ = probe.call(path, [1], more: [("grpc-timeout", "1S")])
+            #expect(connection.pool.map { ObjectIdentifier($0) } == [pooled])
+        }
+        #expect(connection.pool[0].deadline == nil && connection.pool[0].metadata("x-test") == nil)
     }
 
     @Test func onlyTheFirstAnswerCounts() throws {

@@ -31,12 +31,13 @@ struct FuzzTests {
 
     private func validHTTP1(_ random: inout PRNG) -> [UInt8] {
         (0..<random.next(in: 1..<6)).flatMap { _ in
-            text([
-                "GET /a?b=c HTTP/1.1\r\nHost: x\r\n\r\n", "POST /echo HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc",
-                "POST /echo HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n",
-                "HEAD /parts HTTP/1.1\r\nConnection: keep-alive\r\n\r\n", "GET /drop HTTP/1.0\r\n\r\n",
-                "POST /echo HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\nx",
-            ][random.next(in: 0..<6)])
+            text(
+                [
+                    "GET /a?b=c HTTP/1.1\r\nHost: x\r\n\r\n", "POST /echo HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc",
+                    "POST /echo HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n",
+                    "HEAD /parts HTTP/1.1\r\nConnection: keep-alive\r\n\r\n", "GET /drop HTTP/1.0\r\n\r\n",
+                    "POST /echo HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\nx",
+                ][random.next(in: 0..<6)])
         }
     }
 
@@ -129,7 +130,8 @@ struct FuzzTests {
             let client = try EmbeddedClient()
             var outcomes = 0
             for path in ["/test.T/Echo", "/test.T/Fail", "/test.T/Sliced", "/test.T/Bidi"] {
-                client.connection?.call(RPCPath(immortal: path), size: 3, fill: { $0.copyBytes(from: [1, 2, 3]) }) { _ in
+                client.connection?.call(RPCPath(immortal: path), size: 3, fill: { $0.copyBytes(from: [1, 2, 3]) }) {
+                    _ in
                     outcomes += 1
                 }
             }

@@ -20,7 +20,8 @@ struct HTTP1Tests {
         #expect(head.contains("content-length: 14\r\n") && head.hasSuffix("\r\n\r\n"))
         let post = ask(server, "POST /echo HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello")
         #expect(post.hasSuffix("\r\n\r\nhello"))
-        let chunked = ask(server, "POST /echo HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")
+        let chunked = ask(
+            server, "POST /echo HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")
         #expect(chunked.hasSuffix("\r\n\r\nabcde"))
         #expect(server.isOpen)
         let last = ask(server, "GET / HTTP/1.1\r\nConnection: close\r\n\r\n")
@@ -104,7 +105,9 @@ struct HTTP1Tests {
     @Test(arguments: 0..<40) func requestsMayBeCutAnywhere(seed: UInt64) throws {
         var random = PRNG(seed: seed)
         let server = try EmbeddedServer()
-        var rest = text("GET /a HTTP/1.1\r\nHost: b\r\n\r\nPOST /echo HTTP/1.1\r\nContent-Length: 7\r\n\r\npayloadGET /c HTTP/1.1\r\n\r\n")[...]
+        var rest = text(
+            "GET /a HTTP/1.1\r\n\r\nPOST /echo HTTP/1.1\r\nContent-Length: 7\r\n\r\npayloadGET /c HTTP/1.1\r\n\r\n"
+        )[...]
         var answer = ""
         while !rest.isEmpty {
             let count = min(rest.count, random.next(in: 1..<12))
@@ -152,7 +155,9 @@ struct HTTP1Tests {
     @Test func plainRequestsOverHTTP2() throws {
         let probe = Probe(try EmbeddedServer())
         func ask(_ method: String, _ path: String, _ body: [UInt8] = []) -> Probe.Answer {
-            let headers = [(name: ":method", value: method), (name: ":scheme", value: "http"), (name: ":authority", value: "a")]
+            let headers = [
+                (name: ":method", value: method), (name: ":scheme", value: "http"), (name: ":authority", value: "a"),
+            ]
             return probe.answers[probe.open(path, headers: headers, body: body)]!
         }
         let get = ask("GET", "/metrics?x=1")

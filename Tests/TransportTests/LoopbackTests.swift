@@ -237,8 +237,10 @@ struct LoopbackTests {
         await withTaskGroup(of: Int.self) { tasks in
             for _ in 0..<4 {
                 tasks.addTask {
-                    guard let channel = try? await RPCChannel.connect(
-                        to: .tcp(host: "127.0.0.1", port: address.port!), on: group) else { return 0 }
+                    guard
+                        let channel = try? await RPCChannel.connect(
+                            to: .tcp(host: "127.0.0.1", port: address.port!), on: group)
+                    else { return 0 }
                     var right = 0
                     for index in 0..<500 {
                         if index % 3 == 0 {

@@ -13,7 +13,7 @@ private func expect<T: Equatable>(_ value: T, _ wanted: T, _ location: SourceLoc
 struct PieceTests {
     @Test(arguments: 0..<20) func rawBufferIsAQueueOfBytes(seed: UInt64) {
         var random = PRNG(seed: seed)
-        var buffer = RawBuffer()
+        let buffer = RawBuffer()
         var model: [UInt8] = []
         for _ in 0..<2000 {
             switch random.next(in: 0..<4) {
@@ -154,7 +154,8 @@ struct PieceTests {
                 wheel.cancel(entries[index])
                 due[index] = nil
             case 1, 2, 3:
-                let time = loop.now + .milliseconds(Int64(random.next(in: 0..<(random.chance(oneIn: 4) ? 40_000 : 300))))
+                let time =
+                    loop.now + .milliseconds(Int64(random.next(in: 0..<(random.chance(oneIn: 4) ? 40_000 : 300))))
                 wheel.schedule(entries[index], due: time)
                 due[index] = time
             default: loop.advanceTime(by: .milliseconds(Int64(random.next(in: 0..<3000))))
@@ -191,10 +192,14 @@ struct PieceTests {
             try twice.withUnsafeBytes { try gzip.decompress($0, bytesMax: size * 2) }
             #expect(Array(gzip.output.readable) == plain + plain)
             if size > 0 {
-                #expect(throws: Gzip.Failure.tooLarge) { try packed.withUnsafeBytes { try gzip.decompress($0, bytesMax: size - 1) } }
+                #expect(throws: Gzip.Failure.tooLarge) {
+                    try packed.withUnsafeBytes { try gzip.decompress($0, bytesMax: size - 1) }
+                }
             }
             let cut = packed.dropLast(random.next(in: 1..<packed.count))
-            #expect(throws: Gzip.Failure.malformed) { try Array(cut).withUnsafeBytes { try gzip.decompress($0, bytesMax: size) } }
+            #expect(throws: Gzip.Failure.malformed) {
+                try Array(cut).withUnsafeBytes { try gzip.decompress($0, bytesMax: size) }
+            }
         }
     }
 
@@ -202,6 +207,8 @@ struct PieceTests {
         var random = PRNG(seed: seed)
         let gzip = Gzip()
         let noise = (0..<500).map { _ in UInt8(random.next(in: 0..<256)) }
-        #expect(throws: Gzip.Failure.malformed) { try noise.withUnsafeBytes { try gzip.decompress($0, bytesMax: 1000) } }
+        #expect(throws: Gzip.Failure.malformed) {
+            try noise.withUnsafeBytes { try gzip.decompress($0, bytesMax: 1000) }
+        }
     }
 }

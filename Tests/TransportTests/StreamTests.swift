@@ -34,6 +34,17 @@ struct StreamTests {
         #expect(probe.server.loop.counters.streamsClosed == 1)
     }
 
+    @Test func pausingAndResumingWithinAMessageLosesNone() throws {
+        let probe = Probe(try EmbeddedServer())
+        let messages = [7, 1, 7, 7, 3, 7].map { [UInt8](repeating: UInt8($0), count: $0) }
+        let bytes = messages.flatMap { frame($0) }
+        let whole = probe.open("/test.T/Collect", body: bytes)
+        #expect(probe.answers[whole]?.messages == [text("32")])
+        let cut = probe.open("/test.T/Collect", body: Array(bytes[..<8]), end: false)
+        probe.write(cut, Array(bytes[8...]), end: true)
+        #expect(probe.server.dispatcher.handlers.map(\.messages) == [messages, messages])
+    }
+
     @Test func truncatedStreamFails() throws {
         let probe = Probe(try EmbeddedServer())
         let id = probe.open("/test.T/Collect", body: frame([1]) + [0, 0, 0, 0, 9, 1])
@@ -135,7 +146,9 @@ struct StreamTests {
         for _ in 0..<200 { #expect(probe.call("/test.T/Echo", Array(repeating: 1, count: 15_000)).status == 0) }
         let sliced = probe.open("/test.T/Sliced", body: frame(text("3000000 3000000")))
         #expect(probe.answers[sliced]?.messages?.first?.count == 3_000_000)
-        #expect(probe.server.dispatcher.handlers[0].call.bufferedBytes <= ServerConfiguration().limits.streamHighWaterBytes + 2000)
+        #expect(
+            probe.server.dispatcher.handlers[0].call.bufferedBytes <= ServerConfiguration().limits.streamHighWaterBytes
+                + 2000)
     }
 
     /// Long answers share the connection frame by frame; a short one does not wait for their end.

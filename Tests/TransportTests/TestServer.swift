@@ -52,7 +52,8 @@ final class TestDispatcher: RPCDispatcher {
     }
 }
 
-/// Bidi echoes; Source pulls as many messages of 1000 bytes as asked; Many pushes them; Collect answers the sum of sizes.
+/// Bidi echoes; Source pulls as many messages of 1000 bytes as asked; Many pushes them; Collect answers the sum of
+/// sizes.
 final class TestHandler: RPCStreamHandler, RPCMessageSource {
     let call: RPCCall
     let name: String
@@ -73,6 +74,9 @@ final class TestHandler: RPCStreamHandler, RPCMessageSource {
         case "Source", "Many":
             left = max(1, min(100_000, Int(String(decoding: message, as: UTF8.self)) ?? 1))
             if name == "Source" { call.stream(from: self) } else { push() }
+        case "Collect" where message.count == 7:
+            call.pauseReceiving()
+            call.resumeReceiving()
         default: break
         }
     }
@@ -175,6 +179,11 @@ final class EmbeddedServer {
 
     deinit { _ = try? channel.finish(acceptAlreadyClosed: true) }
 
+    /// The HTTP/2 side, once the preface has come.
+    var http2: ServerConnection? {
+        (try? channel.pipeline.syncOperations.handler(type: HTTPConnectionHandler.self))?.http2
+    }
+
     var isOpen: Bool { channel.isActive }
 
     /// Gives `bytes` as one read.
@@ -216,7 +225,9 @@ final class Probe: HTTP2Session {
 
         func header(_ name: String) -> String? { headers.last { $0.name == name }?.value }
         var status: Int? { header("grpc-status").flatMap { Int($0) } }
-        var message: String { header("grpc-message").map { text in Array(text.utf8).withUnsafeBytes { PercentEncoding.decode($0) } } ?? "" }
+        var message: String {
+            header("grpc-message").map { text in Array(text.utf8).withUnsafeBytes { PercentEncoding.decode($0) } } ?? ""
+        }
         /// The payloads of the messages; nil when they are not whole.
         var messages: [[UInt8]]? {
             var rest = data[...]
@@ -363,7 +374,8 @@ enum RawFrames {
     /// Literal fields, not indexed, not compressed.
     static func fields(_ list: [(name: String, value: String)]) -> [UInt8] {
         list.flatMap { field in
-            [0] + integer(field.name.utf8.count) + text(field.name) + integer(field.value.utf8.count) + text(field.value)
+            [0] + integer(field.name.utf8.count) + text(field.name) + integer(field.value.utf8.count)
+                + text(field.value)
         }
     }
 
@@ -383,8 +395,10 @@ enum RawFrames {
     }
 
     static func request(_ path: String) -> [(name: String, value: String)] {
-        [(":method", "POST"), (":scheme", "http"), (":path", path), (":authority", "a"),
-         ("content-type", "application/grpc"), ("te", "trailers")]
+        [
+            (":method", "POST"), (":scheme", "http"), (":path", path), (":authority", "a"),
+            ("content-type", "application/grpc"), ("te", "trailers"),
+        ]
     }
 
     static func data(stream: UInt32, _ bytes: [UInt8], end: Bool = true) -> [UInt8] {
@@ -408,8 +422,10 @@ enum RawFrames {
     /// The last GOAWAY among `bytes`.
     static func goAway(_ bytes: [UInt8]) -> (code: UInt32, debug: String)? {
         parse(bytes).last { $0.type == 7 }.map { frame in
-            (frame.payload[4..<8].reduce(0) { $0 << 8 | UInt32($1) },
-             String(decoding: frame.payload.dropFirst(8), as: UTF8.self))
+            (
+                frame.payload[4..<8].reduce(0) { $0 << 8 | UInt32($1) },
+                String(decoding: frame.payload.dropFirst(8), as: UTF8.self)
+            )
         }
     }
 }

@@ -47,6 +47,7 @@ package final class ClientCall: HTTP2Stream, @unchecked Sendable {
     var isEnded = false
     var isFull = false
     package internal(set) var isReceivingPaused = false
+    var isDelivering = false
     var unreturnedWindowBytes = 0
     // Response headers and trailers.
     var httpStatus = 0
@@ -96,6 +97,8 @@ package final class ClientCall: HTTP2Stream, @unchecked Sendable {
         isReceivingPaused = false
         connection.giveBack(unreturnedWindowBytes, streamID: streamID)
         unreturnedWindowBytes = 0
+        // Called from within `received`: the delivery under way goes on.
+        if isDelivering { return }
         connection.deliverHeld(self)
         connection.flushSoon()
     }

@@ -4,22 +4,23 @@ import Primitives
 
 /// One HTTP/2 connection of a client: calls become streams, answers reach their completions.
 ///
-/// Owner: the connection's event loop; reach it through `RPCChannel`. Cheap enough to drive hundreds of thousands of calls
-/// a second from one loop: calls come from a pool, header fields are sent from memory that never moves.
+/// Owner: the connection's event loop; reach it through `RPCChannel`. Cheap enough to drive hundreds of thousands of
+/// calls a second from one loop: calls come from a pool, header fields are sent from memory that never moves.
 package final class ClientConnection: HTTP2Session {
     package let eventLoop: any EventLoop
     let configuration: ClientConfiguration
     let wheel: DeadlineWheel
     private unowned let transport: ClientHandler
-    private let gzip = Gzip()
+    let gzip = Gzip()
     /// `:method`, `:scheme`, `:path`, `:authority`, `content-type`, `te`, `user-agent`.
     private let fields: UnsafeMutableBufferPointer<nghttp2_nv>
     private let authority: UnsafeMutableBufferPointer<UInt8>
     private let userAgent: UnsafeMutableBufferPointer<UInt8>
-    private var pool: [ClientCall] = []
-    private var headerCall: ClientCall?
-    private var borrowed = UnsafeRawBufferPointer(start: nil, count: 0)
-    private var borrower: ClientCall?
+    private(set) var pool: [ClientCall] = []
+    /// The call whose headers are arriving, which `streams` keeps alive.
+    private var headerCall: Unmanaged<ClientCall>?
+    var borrowed = UnsafeRawBufferPointer(start: nil, count: 0)
+    var borrower: ClientCall?
     private var writableAgain: [ClientCall] = []
     private var isReceiving = false
     private var isFlushQueued = false
@@ -38,7 +39,8 @@ package final class ClientConnection: HTTP2Session {
         .map { ImmortalText($0) }
     private static let values = ["POST", "http", "https", "", "application/grpc", "trailers"].map { ImmortalText($0) }
 
-    init(eventLoop: any EventLoop, configuration: ClientConfiguration, authority: String, isSecure: Bool,
+    init(
+        eventLoop: any EventLoop, configuration: ClientConfiguration, authority: String, isSecure: Bool,
         transport: ClientHandler
     ) {
         self.eventLoop = eventLoop
@@ -56,7 +58,8 @@ package final class ClientConnection: HTTP2Session {
         let values = [
             Self.values[0].bytes, scheme, empty,
             UnsafeMutableBufferPointer(rebasing: self.authority[..<authority.utf8.count]), Self.values[4].bytes,
-            Self.values[5].bytes, UnsafeMutableBufferPointer(rebasing: userAgent[..<configuration.userAgent.utf8.count]),
+            Self.values[5].bytes,
+            UnsafeMutableBufferPointer(rebasing: userAgent[..<configuration.userAgent.utf8.count]),
         ]
         for (index, value) in values.enumerated() {
             fields.initializeElement(at: index, to: StaticHeaderBlock.field(Self.names[index].bytes, value))
@@ -133,9 +136,10 @@ package final class ClientConnection: HTTP2Session {
 
     func append(_ call: ClientCall, size: Int, _ fill: (UnsafeMutableRawBufferPointer) -> Void) {
         guard size <= limits.sentMessageBytesMax else {
-            call.abort(RPCStatus(
-                .resourceExhausted,
-                "grpc: trying to send message larger than max (\(size) vs. \(limits.sentMessageBytesMax))"))
+            call.abort(
+                RPCStatus(
+                    .resourceExhausted,
+                    "grpc: trying to send message larger than max (\(size) vs. \(limits.sentMessageBytesMax))"))
             return
         }
         let prefix = MessageFraming.prefixBytes
@@ -294,44 +298,29 @@ package final class ClientConnection: HTTP2Session {
     }
 
     override func headersBegan(streamID: Int32, category: nghttp2_headers_category) -> Bool {
-        headerCall = call(streamID)
+        headerCall = call(streamID).map { .passUnretained($0) }
         return true
     }
 
     override func header(streamID: Int32, name: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer) {
-        guard let call = headerCall else { return }
-        switch name.count {
-        case 7 where name.equals(":status"): call.httpStatus = Self.number(value) ?? 0
-        case 11 where name.equals("grpc-status"): call.grpcStatus = Self.number(value) ?? RPCCode.unknown.rawValue
-        case 12 where name.equals("grpc-message"): call.grpcMessage = PercentEncoding.decode(value)
-        case 13 where name.equals("grpc-encoding"): call.isGzip = value.equals("gzip")
-        default: break
+        headerCall?._withUnsafeGuaranteedRef { call in
+            switch name.count {
+            case 7 where name.equals(":status"): call.httpStatus = Self.number(value) ?? 0
+            case 11 where name.equals("grpc-status"): call.grpcStatus = Self.number(value) ?? RPCCode.unknown.rawValue
+            case 12 where name.equals("grpc-message"): call.grpcMessage = PercentEncoding.decode(value)
+            case 13 where name.equals("grpc-encoding"): call.isGzip = value.equals("gzip")
+            default: break
+            }
         }
-    }
-
-    private static func number(_ text: UnsafeRawBufferPointer) -> Int? {
-        guard text.count >= 1, text.count <= 9 else { return nil }
-        var number = 0
-        for byte in text {
-            guard byte >= UInt8(ascii: "0"), byte <= UInt8(ascii: "9") else { return nil }
-            number = number * 10 + Int(byte - UInt8(ascii: "0"))
-        }
-        return number
     }
 
     override func headersEnded(streamID: Int32, category: nghttp2_headers_category, endStream: Bool) {
-        if endStream, let call = headerCall { responseEnded(call) }
+        if endStream, let call = headerCall?.takeUnretainedValue() { responseEnded(call) }
         headerCall = nil
     }
 
     override func dataFrameEnded(streamID: Int32, length: Int, endStream: Bool) {
         if endStream, let call = call(streamID) { responseEnded(call) }
-    }
-
-    private func responseEnded(_ call: ClientCall) {
-        call.remoteClosed = true
-        // The server does not want the rest of the request.
-        if !call.outboundClosed || !call.outbound.isEmpty { reset(streamID: call.streamID, code: .cancel) }
     }
 
     override func dataReceived(streamID: Int32, bytes: UnsafeRawBufferPointer) {
@@ -359,93 +348,16 @@ package final class ClientConnection: HTTP2Session {
         }
     }
 
-    private func checkSize(_ call: ClientCall) {
-        let bytes = borrower === call ? borrowed : call.inbound.readable
-        if case .tooLarge(let length) = MessageFraming.first(in: bytes, limit: limits.receivedMessageBytesMax) {
-            call.abort(tooLarge(length))
-        }
-    }
-
-    private func tooLarge(_ length: Int) -> RPCStatus {
-        RPCStatus(
-            .resourceExhausted,
-            "grpc: received message larger than max (\(length) vs. \(limits.receivedMessageBytesMax))")
-    }
-
-    private func hold(_ bytes: UnsafeRawBufferPointer, _ call: ClientCall) {
-        call.inbound.append(bytes)
-        inboundBufferedBytes += bytes.count
-    }
-
-    private func spillBorrowed() {
-        guard let call = borrower else { return }
-        borrower = nil
-        if call.isLive { hold(borrowed, call) }
-    }
-
     override func receiveFinished() { spillBorrowed() }
 
-    func deliverHeld(_ call: ClientCall) {
-        let used = deliver(call.inbound.readable, call)
-        call.inbound.consume(used)
-        if call.position >= 0 { inboundBufferedBytes -= used }
-        if call.isLive, call.position < 0, !call.isReceivingPaused { finishHeld(call) }
-    }
-
-    private func deliver(_ bytes: UnsafeRawBufferPointer, _ call: ClientCall) -> Int {
-        var used = 0
-        while call.isLive, !call.isReceivingPaused {
-            let rest = UnsafeRawBufferPointer(rebasing: bytes[used...])
-            switch MessageFraming.first(in: rest, limit: limits.receivedMessageBytesMax) {
-            case .incomplete: return used
-            case .message(let message, let compressed, let framedBytes):
-                guard let plain = plain(message, compressed, call) else { return used }
-                plain.withUnsafeBytes { call.handler?.received(message: $0 ?? message) }
-                used += framedBytes
-            case .tooLarge(let length):
-                call.abort(tooLarge(length))
-            case .badFlags(let flags):
-                call.abort(RPCStatus(.internal, "grpc: received unexpected payload format \(flags)"))
-            }
-        }
-        return used
-    }
-
     override func streamClosed(streamID: Int32, code: HTTP2ErrorCode) {
-        guard let call = call(streamID) else { return }
-        if headerCall === call { headerCall = nil }
-        end(at: call.position, outcome(call, code))
-    }
-
-    /// What the peer said of the call, or what its silence means (gRPC over HTTP/2, "Errors").
-    private func outcome(_ call: ClientCall, _ code: HTTP2ErrorCode) -> RPCStatus {
-        if call.grpcStatus >= 0 {
-            let status = RPCCode(rawValue: call.grpcStatus) ?? .unknown
-            return status == .ok ? .ok : RPCStatus(status, call.grpcMessage)
+        guard let session, let pointer = nghttp2_session_get_stream_user_data(session, streamID) else { return }
+        if headerCall?.toOpaque() == pointer { headerCall = nil }
+        // Without a reference of our own, or the call would never look unused to `end`.
+        let (position, status) = Unmanaged<ClientCall>.fromOpaque(pointer)._withUnsafeGuaranteedRef {
+            ($0.position, outcome($0, code))
         }
-        if call.httpStatus != 0, call.httpStatus != 200 {
-            return RPCStatus(Self.code(http: call.httpStatus), "unexpected HTTP status code \(call.httpStatus)")
-        }
-        let text = "stream terminated by RST_STREAM with error code: \(code.rawValue)"
-        switch code {
-        case .refusedStream: return RPCStatus(.unavailable, text)
-        case .cancel: return RPCStatus(.cancelled, text)
-        case .enhanceYourCalm: return RPCStatus(.resourceExhausted, text)
-        case .inadequateSecurity: return RPCStatus(.permissionDenied, text)
-        case .noError: return RPCStatus(.internal, "server closed the stream without sending trailers")
-        default: return RPCStatus(.internal, text)
-        }
-    }
-
-    private static func code(http: Int) -> RPCCode {
-        switch http {
-        case 400: .internal
-        case 401: .unauthenticated
-        case 403: .permissionDenied
-        case 404: .unimplemented
-        case 429, 502, 503, 504: .unavailable
-        default: .unknown
-        }
+        end(at: position, status)
     }
 
     private func end(at position: Int, _ status: RPCStatus) {
@@ -460,8 +372,12 @@ package final class ClientConnection: HTTP2Session {
             call.localFailure = status
             return
         }
-        if call.completion != nil, status.isOK { complete(call) } else { call.end(status, message: .init(start: nil, count: 0)) }
-        if borrower === call { borrower = nil }
+        if call.completion != nil, status.isOK {
+            complete(call)
+        } else {
+            call.end(status, message: .init(start: nil, count: 0))
+        }
+        if let borrower, borrower === call { self.borrower = nil }
         if !isClosed, pool.count < Self.poolMax, isKnownUniquelyReferenced(&call) {
             call.recycle()
             pool.append(call)
@@ -470,60 +386,11 @@ package final class ClientConnection: HTTP2Session {
         }
     }
 
-    /// The owner of a paused stream has taken the last messages.
-    private func finishHeld(_ call: ClientCall) {
-        guard let status = call.localFailure else { return }
-        let truncated = RPCStatus(.internal, "unexpected EOF")
-        call.end(call.inbound.isEmpty ? status : truncated, message: .init(start: nil, count: 0))
-        call.connection = nil
-    }
-
-    private func complete(_ call: ClientCall) {
-        let none = UnsafeRawBufferPointer(start: nil, count: 0)
-        let bytes = borrower === call ? borrowed : call.inbound.readable
-        switch MessageFraming.first(in: bytes, limit: limits.receivedMessageBytesMax) {
-        case .message(let message, let compressed, let framedBytes) where framedBytes == bytes.count:
-            if compressed {
-                guard let plain = plain(message, true, call) else { return }
-                plain.withUnsafeBytes { call.end(.ok, message: $0 ?? none) }
-            } else {
-                call.end(.ok, message: message)
-            }
-        case .tooLarge(let length): call.end(tooLarge(length), message: none)
-        case .message: call.end(RPCStatus(.internal, "received more than one message for a unary call"), message: none)
-        case .incomplete, .badFlags: call.end(RPCStatus(.internal, "received no whole message for a unary call"), message: none)
-        }
-    }
-
-    /// Decompressed bytes that live on their own; nil inside when the message is plain; nil when the call has failed.
-    private func plain(_ message: UnsafeRawBufferPointer, _ compressed: Bool, _ call: ClientCall) -> PlainMessage? {
-        guard compressed else { return PlainMessage(bytes: nil) }
-        guard call.isGzip, (try? gzip.decompress(message, bytesMax: limits.receivedMessageBytesMax)) != nil else {
-            if call.position >= 0 {
-                call.abort(RPCStatus(.internal, "grpc: failed to decompress the received message"))
-            } else {
-                call.end(
-                    RPCStatus(.internal, "grpc: failed to decompress the received message"),
-                    message: UnsafeRawBufferPointer(start: nil, count: 0))
-            }
-            return nil
-        }
-        return PlainMessage(bytes: [UInt8](gzip.output.readable))
-    }
-
     override func goAwayReceived(lastStreamID: Int32, code: HTTP2ErrorCode, debug: UnsafeRawBufferPointer) {
         isGoingAway = true
         if code != .noError || debug.count > 0 {
             goAwayDebug = "GOAWAY \(code.rawValue) \(String(decoding: debug.prefix(128), as: UTF8.self))"
         }
-    }
-}
-
-private struct PlainMessage {
-    let bytes: [UInt8]?
-
-    func withUnsafeBytes(_ body: (UnsafeRawBufferPointer?) -> Void) {
-        if let bytes { bytes.withUnsafeBytes { body($0) } } else { body(nil) }
     }
 }
 

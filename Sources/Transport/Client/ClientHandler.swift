@@ -118,9 +118,10 @@ final class ClientHandler: ChannelDuplexHandler {
 }
 
 private final class ClientTimer: DeadlineEntry {
-    private unowned let handler: ClientHandler
+    // Weak: another entry that is due in the same tick may close the connection first.
+    private weak var handler: ClientHandler?
 
     init(_ handler: ClientHandler) { self.handler = handler }
 
-    override func expired(now: NIODeadline) { handler.timerFired(now: now) }
+    override func expired(now: NIODeadline) { handler?.timerFired(now: now) }
 }

@@ -23,8 +23,8 @@ package struct ClientConfiguration: Sendable {
     }
 }
 
-/// A gRPC client on one connection. Any thread may use it; the work is done on the connection's loop, whose own code can
-/// reach `ClientConnection` directly (`withConnection`, `connection`).
+/// A gRPC client on one connection. Any thread may use it; the work is done on the connection's loop, whose own code
+/// can reach `ClientConnection` directly (`withConnection`, `connection`).
 package final class RPCChannel: Sendable {
     package let eventLoop: any EventLoop
     /// Done when the connection is closed, for whatever reason.
@@ -139,7 +139,8 @@ package final class RPCChannel: Sendable {
                         fill: { target in message.withUnsafeBytes { target.copyMemory(from: $0) } },
                         completion: { result in
                             continuation.resume(
-                                returning: result.status.isOK ? .success([UInt8](result.message)) : .failure(result.status))
+                                returning: result.status.isOK
+                                    ? .success([UInt8](result.message)) : .failure(result.status))
                         })
                     let isCancelled = running.withLockedValue { running in
                         running.call = call

@@ -71,13 +71,19 @@ package final class RPCStream: AsyncSequence, RPCClientStreamHandler, Sendable {
 
     /// Sends no more messages.
     package func finishSending() {
-        onLoop { _, call in call.halfClose() } orElse: {}
+        onLoop { _, call in
+            call.halfClose()
+        } orElse: {
+        }
     }
 
     /// Ends the call with CANCELLED.
     package func cancel() {
         state.withLockedValue { $0.isCancelled = true }
-        onLoop { _, call in call.cancel() } orElse: {}
+        onLoop { _, call in
+            call.cancel()
+        } orElse: {
+        }
     }
 
     /// Runs on the loop after the call has begun (which was queued there before).
@@ -130,7 +136,8 @@ package final class RPCStream: AsyncSequence, RPCClientStreamHandler, Sendable {
 
     // MARK: Receiving
 
-    /// The next answer; nil when the call has ended with OK. Throws its status otherwise. A cancelled task cancels the call.
+    /// The next answer; nil when the call has ended with OK. Throws its status otherwise. A cancelled task cancels the
+    /// call.
     package func next() async throws(RPCStatus) -> [UInt8]? {
         while true {
             switch take() {

@@ -16,7 +16,7 @@ final class Gzip {
     private var isInflaterReady = false
     private var isDeflaterReady = false
     /// What the last call made; valid until the next.
-    private(set) var output = RawBuffer()
+    let output = RawBuffer()
 
     deinit {
         if isInflaterReady { inflateEnd(&inflater) }

@@ -37,6 +37,7 @@ extension RPCCall {
             outbound.reserve(MessageFraming.prefixBytes), length: length, compressed: false)
         outbound.commit(MessageFraming.prefixBytes)
         server.outboundBufferedBytes += MessageFraming.prefixBytes
+        server.loop.counters.messagesSent[method.index] += 1
         bodyBytesLeft = length
         self.body = body
         takesTurns = true
@@ -95,6 +96,8 @@ extension RPCCall {
         isReceivingPaused = false
         server.giveBack(unreturnedWindowBytes, streamID: streamID)
         unreturnedWindowBytes = 0
+        // Called from within `received`: the delivery under way goes on.
+        if isDelivering { return }
         server.deliverHeld(self)
         server.flushSoon()
     }
@@ -115,6 +118,7 @@ extension RPCCall {
             outbound.commit(prefix + size)
             server.outboundBufferedBytes += prefix + size
         }
+        server.loop.counters.messagesSent[method.index] += 1
         if outbound.count >= server.limits.streamHighWaterBytes { isFull = true }
         return true
     }
@@ -138,8 +142,9 @@ extension RPCCall {
 
     private func checkSize(_ size: Int) -> Bool {
         guard let bytesMax = server?.limits.sentMessageBytesMax, size > bytesMax else { return true }
-        fail(RPCStatus(
-            .resourceExhausted, "grpc: trying to send message larger than max (\(size) vs. \(bytesMax))"))
+        fail(
+            RPCStatus(
+                .resourceExhausted, "grpc: trying to send message larger than max (\(size) vs. \(bytesMax))"))
         return false
     }
 

@@ -1,5 +1,5 @@
-package import NIOCore
 import CNghttp2
+package import NIOCore
 import Primitives
 
 /// One call on the server, from its headers to its trailers.
@@ -21,11 +21,12 @@ package final class RPCCall: HTTP2Stream, @unchecked Sendable {
     package internal(set) var startedAt = NIODeadline.uptimeNanoseconds(0)
 
     // Request headers.
-    var request = RequestHead()
+    let request = RequestHead()
     // Request messages.
     var handler: (any RPCStreamHandler)?
     var messageComplete = false
     package internal(set) var isReceivingPaused = false
+    var isDelivering = false
     var unreturnedWindowBytes = 0
     // Answer.
     var headersSubmitted = false
@@ -100,8 +101,8 @@ package final class RPCCall: HTTP2Stream, @unchecked Sendable {
     package override func expired(now: NIODeadline) {
         guard isLive, let server else { return }
         server.now = now
-        let partial = headersSubmitted && !outbound.isEmpty
-        if partial || bodyBytesLeft > 0 {
+        let isAnswered = headersSubmitted
+        if (isAnswered && !outbound.isEmpty) || bodyBytesLeft > 0 {
             status = RPCStatus(.deadlineExceeded, "context deadline exceeded")
             isFinished = true
             server.reset(streamID: streamID, code: .cancel)
@@ -109,7 +110,7 @@ package final class RPCCall: HTTP2Stream, @unchecked Sendable {
         } else {
             fail(RPCStatus(.deadlineExceeded, "context deadline exceeded"))
         }
-        tellCancelled()
+        tellCancelled(isAnswered: isAnswered)
     }
 
     /// The stream is gone. `server` must still be set; the caller clears it.
@@ -117,20 +118,21 @@ package final class RPCCall: HTTP2Stream, @unchecked Sendable {
         if !isFinished {
             isFinished = true
             status = RPCStatus(.cancelled, "context canceled")
-            tellCancelled()
+            tellCancelled(isAnswered: headersSubmitted)
         } else if bodyBytesLeft > 0 || body != nil || source != nil {
             dropProducers()
         }
         handler = nil
     }
 
-    /// Tells whoever works for the call that it is over. At most once: the handler is let go.
-    func tellCancelled() {
+    /// Tells whoever works for the call that it is over. At most once: the handler is let go. `isAnswered`: an answer
+    /// had been begun, so a unary call's application has nothing left to do.
+    func tellCancelled(isAnswered: Bool) {
         dropProducers()
         if let handler {
             self.handler = nil
             handler.cancelled()
-        } else if method.index >= 0, method.kind == .unary, messageComplete, !headersSubmitted {
+        } else if method.kind == .unary, messageComplete, !isAnswered {
             server?.loop.dispatcher.unaryCancelled(self)
         }
     }

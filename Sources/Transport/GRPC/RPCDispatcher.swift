@@ -56,9 +56,9 @@ package protocol SlicedBody: AnyObject {
 
 /// A stream of messages that are produced as the peer's window takes them. Loop-confined.
 package protocol RPCMessageSource: AnyObject {
-    /// Sends the next message or messages with `call.send`. True: there are more; false: that was the last, and the call
-    /// ends with OK (or with what `call.fail` was given). Sending nothing and returning true means "not now": production
-    /// goes on after `RPCCall.bodyReady()`.
+    /// Sends the next message or messages with `call.send`. True: there are more; false: that was the last, and the
+    /// call ends with OK (or with what `call.fail` was given). Sending nothing and returning true means "not now":
+    /// production goes on after `RPCCall.bodyReady()`.
     func nextMessage(_ call: RPCCall) -> Bool
     /// The rest will not be asked for. Last method called; not called when the source ended by itself.
     func cancelled()

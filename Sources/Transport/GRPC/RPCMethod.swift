@@ -20,8 +20,8 @@ package struct RPCMethod: Sendable, Hashable {
     }
 }
 
-/// Finds methods by the bytes of their `:path`, without making a `String`: open addressing over a hash of the length and
-/// three eight-byte words of the path. Built once, then immutable; any thread may read it.
+/// Finds methods by the bytes of their `:path`, without making a `String`: open addressing over a hash of the length
+/// and three eight-byte words of the path. Built once, then immutable; any thread may read it.
 package final class RPCMethodTable: Sendable {
     private struct Entry: Sendable {
         let path: [UInt8]

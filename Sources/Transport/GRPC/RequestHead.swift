@@ -2,7 +2,9 @@ import NIOCore
 import Primitives
 
 /// What a request's headers said. Filled field by field as nghttp2 decodes them; the common ones cost no allocation.
-struct RequestHead: ~Copyable {
+/// A class of its own, because a struct inside the call would have every access checked for exclusivity at run time.
+/// Owner: the call.
+final class RequestHead {
     enum Encoding: UInt8 { case identity, gzip, unknown }
 
     /// Sum over the fields as RFC 9113, 6.5.2 counts it.
@@ -24,9 +26,7 @@ struct RequestHead: ~Copyable {
     /// Other fields: two bytes of name length, four of value length (native order), name, value.
     private var fields = RawBuffer()
 
-    init() {}
-
-    mutating func clear() {
+    func clear() {
         listBytes = 0
         isOverLimit = false
         isPost = false
@@ -44,7 +44,7 @@ struct RequestHead: ~Copyable {
         fields.clear(capacityKept: 1024)
     }
 
-    mutating func append(name: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer) {
+    func append(name: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer) {
         let room = fields.reserve(6 + name.count + value.count)
         room.storeBytes(of: UInt16(truncatingIfNeeded: name.count), as: UInt16.self)
         room.storeBytes(of: UInt32(truncatingIfNeeded: value.count), toByteOffset: 2, as: UInt32.self)
@@ -89,7 +89,7 @@ struct RequestHead: ~Copyable {
     // MARK: Decoding
 
     /// Takes one field of the request.
-    mutating func add(
+    func add(
         name: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer, listBytesMax: Int,
         resolve: (UnsafeRawBufferPointer) -> Bool
     ) {

@@ -79,7 +79,7 @@ package final class HTTPReply: @unchecked Sendable {
 
     deinit {
         if case .none = target { return }
-        let (target, hasStarted) = (NIOLoopBoundBox(target, eventLoop: eventLoop), hasStarted)
+        let (target, hasStarted) = (LastTarget(value: target), hasStarted)
         eventLoop.execute {
             guard !hasStarted else { return Self.deliver(.end, to: target.value) }
             Self.deliver(.whole(HTTPResponse(status: 500, text: "no answer\n")), to: target.value)
@@ -143,4 +143,9 @@ package final class HTTPReply: @unchecked Sendable {
         case .none: break
         }
     }
+}
+
+/// What a reply that was dropped, on whatever thread, leaves to its loop, which alone opens it.
+private struct LastTarget: @unchecked Sendable {
+    let value: HTTPReply.Target
 }

@@ -13,7 +13,8 @@ package class DeadlineEntry {
 
     deinit { invariant(slot < 0, "a deadline entry was freed inside its wheel") }
 
-    /// Called on the wheel's loop, once, not before the due time and at most one tick after it; the entry has left the wheel.
+    /// Called on the wheel's loop, once, not before the due time and at most one tick after it; the entry has left the
+    /// wheel.
     func expired(now: NIODeadline) {}
 }
 

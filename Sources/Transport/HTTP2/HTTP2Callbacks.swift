@@ -27,7 +27,8 @@ struct HTTP2Callbacks: @unchecked Sendable {
             }
             return accepted ? 0 : NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE.rawValue
         }
-        nghttp2_session_callbacks_set_on_header_callback(pointer) { _, frame, name, nameCount, value, valueCount, _, user in
+        nghttp2_session_callbacks_set_on_header_callback(pointer) {
+            _, frame, name, nameCount, value, valueCount, _, user in
             let streamID = frameHeader(frame).stream_id
             withSession(user) {
                 $0.header(
@@ -144,7 +145,8 @@ let readData: nghttp2_data_source_read_callback = { _, _, _, length, flags, sour
     }
 }
 
-/// Writes one DATA frame: nghttp2's nine bytes of header and the stream's bytes, copied once, to where the socket reads.
+/// Writes one DATA frame: nghttp2's nine bytes of header and the stream's bytes, copied once, to where the socket
+/// reads.
 private let sendData: nghttp2_send_data_callback = { _, _, frameHeader, length, source, user in
     let session = Unmanaged<HTTP2Session>.fromOpaque(user!)
     let stream = Unmanaged<HTTP2Stream>.fromOpaque(source!.pointee.ptr)

@@ -233,7 +233,7 @@ package class HTTP2Session {
 
     // MARK: What happens (overridden)
 
-    /// A header block begins. `isRequest`: it opens a stream; otherwise a response or trailers.
+    /// A header block begins; `category` says whether it opens a stream, answers, or ends one. False: reset the stream.
     func headersBegan(streamID: Int32, category: nghttp2_headers_category) -> Bool { true }
     func header(streamID: Int32, name: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer) {}
     func headersEnded(streamID: Int32, category: nghttp2_headers_category, endStream: Bool) {}

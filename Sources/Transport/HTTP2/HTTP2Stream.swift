@@ -9,8 +9,8 @@ package class HTTP2Stream: DeadlineEntry {
     final var streamID: Int32 = 0
     /// Position in the session's table of open streams.
     final var position = -1
-    final var outbound = RawBuffer()
-    final var inbound = RawBuffer()
+    final let outbound = RawBuffer()
+    final let inbound = RawBuffer()
     /// Nothing more will be appended to `outbound`; after its last byte comes `endOfOutbound`.
     final var outboundClosed = false
     /// nghttp2 asked for bytes when there were none, and waits to be told.
@@ -22,7 +22,8 @@ package class HTTP2Stream: DeadlineEntry {
     /// holds less than a frame.
     func refillOutbound(session: HTTP2Session) {}
 
-    /// The last byte of `outbound` is about to go. True: the DATA frame bears END_STREAM; false: trailers were submitted.
+    /// The last byte of `outbound` is about to go. True: the DATA frame bears END_STREAM; false: trailers were
+    /// submitted.
     func endOfOutbound(session: HTTP2Session) -> Bool { true }
 
     /// Bytes have left `outbound`.

@@ -6,7 +6,8 @@ import NIOCore
 package final class OutputBuffer {
     final var bytes: ByteBuffer
 
-    /// Passes the bytes to `write` and is empty afterwards. `write` may come back here: it finds the buffer empty already.
+    /// Passes the bytes to `write` and is empty afterwards. `write` may come back here: it finds the buffer empty
+    /// already.
     func flush(_ write: (ByteBuffer) -> Void) {
         var taken = bytes
         bytes = ByteBuffer()

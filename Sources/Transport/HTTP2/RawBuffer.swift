@@ -1,9 +1,10 @@
 /// A growable run of bytes with a read position, owned by one stream: what has arrived and waits for the rest of its
 /// message, or what waits for the peer's flow-control window.
 ///
-/// Not `ByteBuffer`, because it never leaves its stream: no reference count, no copy-on-write check on each append.
+/// Not `ByteBuffer`, because it never leaves its stream: no copy-on-write check on each append. A class, because a
+/// struct inside another object would have every access checked for exclusivity at run time.
 /// Owner: the event loop of the stream.
-struct RawBuffer: ~Copyable {
+final class RawBuffer {
     private var base: UnsafeMutableRawPointer?
     private var capacity = 0
     private var start = 0
@@ -22,25 +23,25 @@ struct RawBuffer: ~Copyable {
     }
 
     /// Room for `count` more bytes at the end; follow with `commit`. Valid until the next mutation.
-    mutating func reserve(_ count: Int) -> UnsafeMutableRawBufferPointer {
+    func reserve(_ count: Int) -> UnsafeMutableRawBufferPointer {
         if capacity - end < count { makeRoom(for: count) }
         return UnsafeMutableRawBufferPointer(start: base.map { $0 + end }, count: count)
     }
 
     /// Makes the first `count` bytes of the last `reserve` readable.
-    mutating func commit(_ count: Int) {
+    func commit(_ count: Int) {
         assert(end + count <= capacity)
         end += count
     }
 
-    mutating func append(_ bytes: UnsafeRawBufferPointer) {
+    func append(_ bytes: UnsafeRawBufferPointer) {
         guard bytes.count > 0 else { return }
         reserve(bytes.count).copyMemory(from: bytes)
         end += bytes.count
     }
 
     /// Drops `count` bytes from the front.
-    mutating func consume(_ count: Int) {
+    func consume(_ count: Int) {
         assert(count <= self.count)
         start += count
         if start == end {
@@ -50,7 +51,7 @@ struct RawBuffer: ~Copyable {
     }
 
     /// Forgets the bytes; gives the memory back when it is more than `capacityKept` bytes.
-    mutating func clear(capacityKept: Int) {
+    func clear(capacityKept: Int) {
         start = 0
         end = 0
         if capacity > capacityKept {
@@ -61,7 +62,7 @@ struct RawBuffer: ~Copyable {
     }
 
     @inline(never)
-    private mutating func makeRoom(for count: Int) {
+    private func makeRoom(for count: Int) {
         let used = end - start
         if let base, start > 0, capacity - used >= count, used <= capacity / 2 {
             base.copyMemory(from: base + start, byteCount: used)

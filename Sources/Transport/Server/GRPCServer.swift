@@ -65,6 +65,9 @@ package final class GRPCServer: Sendable {
         }
     }
 
+    /// TCP_USER_TIMEOUT, in milliseconds (tcp(7)); Glibc's Swift module does not have it.
+    private static let userTimeout = NIOBSDSocket.Option(rawValue: 18)
+
     private struct State {
         var listeners: [any Channel] = []
         var isShutDown = false
@@ -121,8 +124,13 @@ package final class GRPCServer: Sendable {
         let channel: any Channel
         switch listener.address {
         case .tcp(let host, let port):
-            channel = try await bootstrap
+            channel =
+                try await bootstrap
                 .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
+                // A peer that vanished with our bytes unacknowledged, however few they are.
+                .childChannelOption(
+                    ChannelOptions.Types.SocketOption(level: .tcp, name: Self.userTimeout),
+                    value: SocketOptionValue(configuration.limits.writeStallTimeout.nanoseconds / 1_000_000))
                 .bind(host: host, port: port).get()
         case .unix(let path):
             channel = try await bootstrap.bind(unixDomainSocketPath: path, cleanupExistingSocketFile: true).get()

@@ -178,6 +178,11 @@ final class HTTPConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler
 
     // MARK: For ServerConnection
 
+    /// The HTTP/2 side, if that is what is spoken.
+    var http2: ServerConnection? {
+        if case .http2(let connection) = state { connection } else { nil }
+    }
+
     var isWritable: Bool { context?.channel.isWritable ?? false }
 
     /// Writes and empties `output`. The socket may become writable within this, and say so.
@@ -185,8 +190,8 @@ final class HTTPConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler
         output.flush { context?.writeAndFlush(wrapOutboundOut($0), promise: nil) }
     }
 
-    /// What was written still goes; what is read from now on is thrown away. The peer has a moment to close first: if we
-    /// did with unread bytes in the socket, the kernel would answer with a reset that can overtake our last frames.
+    /// What was written still goes; what is read from now on is thrown away. The peer has a moment to close first: if
+    /// we did with unread bytes in the socket, the kernel would answer with a reset that can overtake our last frames.
     func closeAfterFlush() {
         guard !isClosing, let context else { return }
         isClosing = true
@@ -247,9 +252,10 @@ final class HTTPConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler
 
 /// The connection's place in the deadline wheel.
 private final class ConnectionTimer: DeadlineEntry {
-    private unowned let handler: HTTPConnectionHandler
+    // Weak: another entry that is due in the same tick may close the connection first.
+    private weak var handler: HTTPConnectionHandler?
 
     init(_ handler: HTTPConnectionHandler) { self.handler = handler }
 
-    override func expired(now: NIODeadline) { handler.timerFired(now: now) }
+    override func expired(now: NIODeadline) { handler?.timerFired(now: now) }
 }

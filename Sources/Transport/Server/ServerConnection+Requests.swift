@@ -129,6 +129,8 @@ extension ServerConnection {
     /// Hands the whole messages at the front of `bytes` to the handler. Returns the bytes used.
     private func deliver(_ bytes: UnsafeRawBufferPointer, _ call: RPCCall) -> Int {
         var used = 0
+        call.isDelivering = true
+        defer { call.isDelivering = false }
         while call.isLive, !call.isReceivingPaused {
             let rest = UnsafeRawBufferPointer(rebasing: bytes[used...])
             guard let framed = nextMessage(rest, call, deliver: { call.handler?.received(message: $0) }) else { break }
@@ -137,8 +139,8 @@ extension ServerConnection {
         return used
     }
 
-    /// Passes the first message of `bytes`, decompressed, to `deliver`. Returns its framed size; nil when it is not whole
-    /// or was refused (then the call has failed).
+    /// Passes the first message of `bytes`, decompressed, to `deliver`. Returns its framed size; nil when it is not
+    /// whole or was refused (then the call has failed).
     private func nextMessage(
         _ bytes: UnsafeRawBufferPointer, _ call: RPCCall, deliver: (UnsafeRawBufferPointer) -> Void
     ) -> Int? {
@@ -180,9 +182,10 @@ extension ServerConnection {
             switch error {
             case .tooLarge:
                 let bytesMax = limits.receivedMessageBytesMax
-                call.fail(RPCStatus(
-                    .resourceExhausted,
-                    "grpc: received message after decompression larger than max (\(bytesMax + 1) vs. \(bytesMax))"))
+                call.fail(
+                    RPCStatus(
+                        .resourceExhausted,
+                        "grpc: received message after decompression larger than max (\(bytesMax + 1) vs. \(bytesMax))"))
             case .malformed:
                 call.fail(RPCStatus(.internal, "grpc: failed to decompress the received message"))
             }

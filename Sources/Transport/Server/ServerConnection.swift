@@ -10,7 +10,8 @@ final class ServerConnection: HTTP2Session {
     let responder: (any HTTPResponder)?
     private unowned let transport: HTTPConnectionHandler
 
-    private var headerCall: RPCCall?
+    /// The call whose headers are arriving, which `streams` keeps alive.
+    private var headerCall: Unmanaged<RPCCall>?
     /// When the header block now arriving began; nil outside one.
     private(set) var headersSince: NIODeadline?
     /// A settings frame has come: the preface is complete.
@@ -18,7 +19,7 @@ final class ServerConnection: HTTP2Session {
     /// A whole unary message inside the bytes being received, not copied unless they end before the stream does.
     var borrowed = UnsafeRawBufferPointer(start: nil, count: 0)
     var borrower: RPCCall?
-    private var pool: [RPCCall] = []
+    private(set) var pool: [RPCCall] = []
     private var writableAgain: [RPCCall] = []
     private var isReceiving = false
     private var isFlushQueued = false
@@ -183,7 +184,8 @@ final class ServerConnection: HTTP2Session {
 
     // MARK: Shutdown
 
-    /// Takes no new streams (after one round trip, so that none on its way is lost) and closes once those open are done.
+    /// Takes no new streams (after one round trip, so that none on its way is lost) and closes once those open are
+    /// done.
     func beginShutdown() {
         guard !isShuttingDown else { return }
         isShuttingDown = true
@@ -196,8 +198,10 @@ final class ServerConnection: HTTP2Session {
     /// The grace period is over.
     func failAll() {
         for case let call as RPCCall in streams {
+            let isAnswered = call.headersSubmitted
+            guard call.isLive else { continue }
             call.fail(RPCStatus(.unavailable, "the server is shutting down"))
-            call.tellCancelled()
+            call.tellCancelled(isAnswered: isAnswered)
         }
         terminate(code: .noError)
         flush()
@@ -222,22 +226,23 @@ final class ServerConnection: HTTP2Session {
             return true
         }
         let call = pool.popLast() ?? RPCCall(eventLoop: loop.eventLoop)
-        call.server = self
+        if call.server !== self { call.server = self }
         adopt(call, id: streamID)
         nghttp2_session_set_stream_user_data(
             session, streamID, Unmanaged.passUnretained(call as HTTP2Stream).toOpaque())
         loop.counters.streamsOpened += 1
-        headerCall = call
+        headerCall = .passUnretained(call)
         headersSince = now
         return true
     }
 
     override func header(streamID: Int32, name: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer) {
-        guard let call = headerCall else { return }
-        call.request.add(name: name, value: value, listBytesMax: limits.headerListBytesMax) { path in
-            guard let method = loop.dispatcher.resolve(path: path) else { return false }
-            call.method = method
-            return true
+        headerCall?._withUnsafeGuaranteedRef { call in
+            call.request.add(name: name, value: value, listBytesMax: limits.headerListBytesMax) { path in
+                guard let method = loop.dispatcher.resolve(path: path) else { return false }
+                call.method = method
+                return true
+            }
         }
     }
 
@@ -247,7 +252,7 @@ final class ServerConnection: HTTP2Session {
             if endStream, let call = call(streamID) { requestEnded(call) }
             return
         }
-        guard let call = headerCall else { return }
+        guard let call = headerCall?.takeUnretainedValue() else { return }
         headerCall = nil
         call.startedAt = now
         start(call)
@@ -275,10 +280,12 @@ final class ServerConnection: HTTP2Session {
     }
 
     override func streamClosed(streamID: Int32, code: HTTP2ErrorCode) {
-        guard let call = call(streamID) else { return }
-        if headerCall === call { headerCall = nil }
-        if borrower === call { borrower = nil }
-        end(at: call.position)
+        guard let session, let pointer = nghttp2_session_get_stream_user_data(session, streamID) else { return }
+        // Without a reference of our own, or the call would never look unused to `end`.
+        let position = Unmanaged<HTTP2Stream>.fromOpaque(pointer)._withUnsafeGuaranteedRef { $0.position }
+        if headerCall?.toOpaque() == pointer { headerCall = nil }
+        if let borrower, Unmanaged.passUnretained(borrower).toOpaque() == pointer { self.borrower = nil }
+        end(at: position)
     }
 
     /// The call of stream `id`, if it has one.
@@ -308,8 +315,8 @@ final class ServerConnection: HTTP2Session {
         }
     }
 
-    /// An answer ends before its request does: once it is out, the rest of the request is refused with NO_ERROR (RFC 9113,
-    /// 8.1). Not before: a queued reset makes nghttp2 drop the answer.
+    /// An answer ends before its request does: once it is out, the rest of the request is refused with NO_ERROR (RFC
+    /// 9113, 8.1). Not before: a queued reset makes nghttp2 drop the answer.
     func resetAfterEnd() {
         endsToWatch += 1
         watchesEnds = true
