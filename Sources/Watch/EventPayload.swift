@@ -90,6 +90,13 @@ final class EventPayload {
     /// How many bytes so many selected events take.
     func size(_ range: Range<Int>) -> Int { offsets[range.upperBound] - offsets[range.lowerBound] }
 
+    /// The fields of selected events, borrowed until the next `select`; nil when they have not been encoded.
+    func encoded(_ range: Range<Int>) -> UnsafeRawBufferPointer? {
+        guard isEncoded else { return nil }
+        let bytes = UnsafeRawBufferPointer(memory)
+        return UnsafeRawBufferPointer(rebasing: bytes[offsets[range.lowerBound]..<offsets[range.upperBound]])
+    }
+
     /// Encodes all selected events, for `write` to copy from.
     func encode(from batch: borrowing EventBatch) {
         guard !isEncoded else { return }
@@ -104,13 +111,8 @@ final class EventPayload {
         isEncoded = true
     }
 
-    /// Writes the fields of selected events: `size(range)` bytes.
+    /// Encodes the fields of selected events: `size(range)` bytes.
     func write(_ range: Range<Int>, from batch: borrowing EventBatch, to writer: inout ProtoWriter) {
-        if isEncoded {
-            let bytes = UnsafeRawBufferPointer(memory)
-            writer.raw(UnsafeRawBufferPointer(rebasing: bytes[offsets[range.lowerBound]..<offsets[range.upperBound]]))
-            return
-        }
         let none = UnsafeRawBufferPointer(start: nil, count: 0)
         for index in selected[range] {
             let event = batch.events[index]

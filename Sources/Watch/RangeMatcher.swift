@@ -113,22 +113,28 @@ private struct IntervalTree {
     func forEachMatch(_ key: UnsafeRawBufferPointer, _ body: (WatcherGroup) -> Void) {
         guard !nodes.isEmpty else { return }
         arena.withUnsafeBytes { arena in
-            nodes.withUnsafeBufferPointer { nodes in visit(0, nodes.count, key, arena, nodes, body) }
+            nodes.withUnsafeBufferPointer { nodes in
+                Self.visit(0, nodes.count, key, arena, nodes) { slot in
+                    if let group = slots[slot] { body(group) }
+                }
+            }
         }
     }
 
-    private func visit(
+    /// Static, over borrowed memory: no reference is counted on the way down.
+    private static func visit(
         _ low: Int, _ high: Int, _ key: UnsafeRawBufferPointer, _ arena: UnsafeRawBufferPointer,
-        _ nodes: UnsafeBufferPointer<Node>, _ body: (WatcherGroup) -> Void
+        _ nodes: UnsafeBufferPointer<Node>, _ body: (Int) -> Void
     ) {
-        guard low < high else { return }
-        let middle = (low + high) / 2
-        let node = nodes[middle]
-        guard Self.isBefore(key, node.endMax, arena) else { return }
-        visit(low, middle, key, arena, nodes, body)
-        guard !Self.isBefore(key, node.start, arena) else { return }
-        if Self.isBefore(key, node.end, arena), let group = slots[middle] { body(group) }
-        visit(middle + 1, high, key, arena, nodes, body)
+        var low = low
+        while low < high {
+            let middle = (low + high) / 2
+            guard isBefore(key, nodes[middle].endMax, arena) else { return }
+            visit(low, middle, key, arena, nodes, body)
+            guard !isBefore(key, nodes[middle].start, arena) else { return }
+            if isBefore(key, nodes[middle].end, arena) { body(middle) }
+            low = middle + 1
+        }
     }
 
     private static func isBefore(

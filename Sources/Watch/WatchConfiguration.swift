@@ -9,8 +9,10 @@ package struct WatchConfiguration: Sendable {
     package var historyRevisionsMax = 1000
     /// Reads for lagging watchers in one turn.
     package var turnScansMax = 4
+    /// Lagging watchers looked at, from the first in line on, for others that a read can serve, too.
+    package var lineLookMax = 4096
     /// Responses sent in one turn; watchers whose turn is over wait, as cursors, for the next.
-    package var turnMessagesMax = 1024
+    package var turnResponsesMax = 1024
     /// Bytes sent in one turn; the response that goes beyond is still sent.
     package var turnBytesMax = 2 << 20
     /// Where responses are split for watchers that asked for fragments: the greatest request and 512 KiB, as in etcd.
@@ -54,7 +56,8 @@ package struct WatchCounters: Equatable, Sendable {
 /// Where a stream's responses go: the event loop's gRPC stream.
 package protocol WatchStreamSink: AnyObject {
     /// Takes one `WatchResponse` of `size` bytes, all of which `fill` writes. `fill` must be called once, before `send`
-    /// returns. Messages leave in the order of the calls. Taken also when the sink is not writable.
+    /// returns. Messages leave in the order of the calls. Taken also when the sink is not writable. Nothing of the hub
+    /// or its streams may be called from inside: a sink that fails says so later.
     func send(size: Int, _ fill: (UnsafeMutableRawBufferPointer) -> Void)
 
     /// Whether what is buffered is below the high mark. After it was false, `WatchStream.becameWritable()` must follow.

@@ -40,7 +40,7 @@ extension WatchHub {
     private func scan(from first: Int64, _ budget: inout TurnBudget) throws(StoreError) -> Bool {
         guard let (revisions, through) = try read(from: first) else { return true }
         guard through >= first else { return false }
-        let participants = chooseParticipants(first...through)
+        let (participants, lookedAt) = chooseParticipants(first...through)
         batch.fill(revisions, through: through)
         match { $0.hasParticipants }
         do throws(StoreError) {
@@ -54,7 +54,7 @@ extension WatchHub {
         for participant in participants where participant.variant.group.hasParticipants {
             serve(participant.variant.group, &budget)
         }
-        moveServed(through: through)
+        moveServed(among: lookedAt, through: through)
         endDistribution()
         return true
     }
@@ -79,16 +79,22 @@ extension WatchHub {
         }
     }
 
-    /// The watchers in line that have their cursor in the scanned revisions and room in their stream, in its order.
-    private func chooseParticipants(_ scanned: ClosedRange<Int64>) -> [Watcher] {
+    /// The watchers in line that have their cursor in the scanned revisions and room in their stream, in its order; not
+    /// more than a turn can serve. Also how many in line were looked at for it, from the first on.
+    private func chooseParticipants(_ scanned: ClosedRange<Int64>) -> (participants: [Watcher], lookedAt: Int) {
         var participants: [Watcher] = []
-        for watcher in lagging where watcher.state == .queued && scanned.contains(watcher.next) {
-            guard watcher.stream.isWritable else { continue }
+        var lookedAt = 0
+        while lookedAt < min(lagging.count, configuration.lineLookMax),
+            participants.count < configuration.turnResponsesMax
+        {
+            let watcher = lagging[lookedAt]
+            lookedAt += 1
+            guard watcher.state == .queued, scanned.contains(watcher.next), watcher.stream.isWritable else { continue }
             participants.append(watcher)
             watcher.variant.participants.append(watcher)
             watcher.variant.group.hasParticipants = true
         }
-        return participants
+        return (participants, lookedAt)
     }
 
     /// Looks up the previous values that the events of participants lack, as far as they are not compacted.
@@ -126,31 +132,26 @@ extension WatchHub {
 
     private func serve(_ group: WatcherGroup, _ variant: WatcherVariant, _ budget: inout TurnBudget) {
         payload.select(group.pending, variant.options, from: batch)
+        if budget.remains, payload.count > 0, variant.participants.count > 1 { payload.encode(from: batch) }
         for watcher in variant.participants {
             let begin = payload.firstIndex(from: watcher.next, in: batch)
-            if begin < payload.count {
-                guard budget.remains, watcher.stream.isWritable else { continue }
-                if variant.participants.count > 1 { payload.encode(from: batch) }
-                send(begin, to: watcher, &budget)
-            }
-            watcher.isServed = true
+            let hasNothing = begin == payload.count
+            watcher.isServed = hasNothing || (budget.remains && send(begin, to: watcher, &budget))
         }
     }
 
     /// Those who were served move on: to the synced ones, or to the end of the line. All others, participants for whom
     /// the budget was not enough among them, keep their places: nobody passes them who was not before them.
-    private func moveServed(through: Int64) {
+    private func moveServed(among lookedAt: Int, through: Int64) {
         var served: [Watcher] = []
-        for _ in 0..<lagging.count {
-            let watcher = lagging.removeFirst()
-            if watcher.isServed {
-                watcher.isServed = false
-                served.append(watcher)
-            } else if watcher.state == .queued {
-                lagging.append(watcher)
-            }
+        var kept: [Watcher] = []
+        for watcher in lagging.prefix(lookedAt) where watcher.state == .queued {
+            if watcher.isServed { served.append(watcher) } else { kept.append(watcher) }
         }
+        lagging.removeFirst(lookedAt)
+        lagging.prepend(contentsOf: kept)
         for watcher in served {
+            watcher.isServed = false
             laggingNextSum += through + 1 - watcher.next
             watcher.next = through + 1
             if watcher.next > position { becomeSynced(watcher) } else { lagging.append(watcher) }

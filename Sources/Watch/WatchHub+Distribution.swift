@@ -23,24 +23,18 @@ extension WatchHub {
         let first = batch.mains[payload.selected[0]]
         // Missing previous values are looked up, perhaps on disk, when the watchers catch up.
         let lacks = variant.options.contains(.previous) && payload.selected.contains { batch.lacksPrevious($0) }
-        var index = 0
-        while index < variant.synced.count {
-            let watcher = variant.synced[index]
+        if !lacks, budget.remains, variant.synced.count > 1 { payload.encode(from: batch) }
+        for watcher in variant.synced {
             // Only watchers of a future revision begin elsewhere.
             let begin = watcher.next <= first ? 0 : payload.firstIndex(from: watcher.next, in: batch)
-            guard begin < payload.count else {
-                index += 1
-                continue
-            }
-            if !lacks, budget.remains, watcher.stream.isWritable {
-                if variant.synced.count > 1 { payload.encode(from: batch) }
-                send(begin, to: watcher, &budget)
-                index += 1
-            } else {
-                // Takes it out of the list; another comes to its place.
-                becomeLagging(watcher, next: batch.mains[payload.selected[begin]])
-            }
+            if begin == payload.count { continue }
+            if lacks || !budget.remains || !send(begin, to: watcher, &budget) { leftBehind.append(watcher) }
         }
+        for watcher in leftBehind {
+            let begin = payload.firstIndex(from: watcher.next, in: batch)
+            becomeLagging(watcher, next: batch.mains[payload.selected[begin]])
+        }
+        leftBehind.removeAll(keepingCapacity: true)
     }
 
     /// Fills `touchedGroups` and their `pending` with the batch's events, for groups that `isWanted`.
@@ -70,55 +64,76 @@ extension WatchHub {
     func encodeHeader(revision: Int64) {
         let header = header(revision: revision)
         let size = ProtoSize.message(1, count: header.encodedSize)
-        headerField = [UInt8](unsafeUninitializedCapacity: size) { buffer, count in
-            var writer = ProtoWriter(UnsafeMutableRawBufferPointer(buffer))
-            writer.messageHeader(1, count: header.encodedSize)
-            header.write(to: &writer)
-            writer.finish()
-            count = size
-        }
+        invariant(size <= headerMemory.count, "a response header of \(size) bytes")
+        headerField = UnsafeRawBufferPointer(rebasing: headerMemory[..<size])
+        var writer = ProtoWriter(UnsafeMutableRawBufferPointer(rebasing: headerMemory[..<size]))
+        writer.messageHeader(1, count: header.encodedSize)
+        header.write(to: &writer)
+        writer.finish()
     }
 
     /// Sends the payload's events from place `begin` on to one watcher, in fragments when it asked for them and they are
-    /// many. Fragments leave together: half a response is of no use to anybody.
-    func send(_ begin: Int, to watcher: Watcher, _ budget: inout TurnBudget) {
-        let end = payload.count
-        let size = headerField.count + ProtoSize.int64(2, watcher.id) + payload.size(begin..<end)
-        watcher.hasSentEvents = true
-        totals.eventsSent += UInt64(end - begin)
-        if watcher.isFragmented, end - begin > 1, size >= configuration.fragmentBytesMax {
-            payload.encode(from: batch)
-            sendFragments(begin, to: watcher, &budget)
+    /// many. False: its stream has no room.
+    func send(_ begin: Int, to watcher: Watcher, _ budget: inout TurnBudget) -> Bool {
+        let range = begin..<payload.count
+        let id = watcher.id
+        let header = headerField
+        let size = header.count + ProtoSize.int64(2, id) + payload.size(range)
+        if watcher.isFragmented, range.count > 1, size >= configuration.fragmentBytesMax {
+            guard watcher.stream.isWritable else { return false }
+            sendFragments(range, to: watcher, &budget)
+        } else if let events = payload.encoded(range) {
+            // One copy for each watcher, and no reference counted for it.
+            let isSent = watcher.stream.offer(size: size) { buffer in
+                var writer = ProtoWriter(buffer)
+                writer.raw(header)
+                writer.int64(2, id)
+                writer.raw(events)
+                writer.finish()
+            }
+            guard isSent else { return false }
+            budget.spend(responses: 1, bytes: size)
         } else {
-            sendPart(begin..<end, to: watcher, isFragment: false, &budget)
+            let isSent = watcher.stream.offer(size: size) { buffer in
+                var writer = ProtoWriter(buffer)
+                writer.raw(header)
+                writer.int64(2, id)
+                payload.write(range, from: batch, to: &writer)
+                writer.finish()
+            }
+            guard isSent else { return false }
+            budget.spend(responses: 1, bytes: size)
         }
+        watcher.hasSentEvents = true
+        budget.eventsSent += UInt64(range.count)
+        return true
     }
 
-    private func sendFragments(_ begin: Int, to watcher: Watcher, _ budget: inout TurnBudget) {
-        let sizeMax =
-            configuration.fragmentBytesMax - headerField.count - ProtoSize.int64(2, watcher.id)
-            - ProtoSize.bool(7, true)
-        var start = begin
-        while start < payload.count {
+    /// Fragments leave together: half a response is of no use to anybody.
+    private func sendFragments(_ range: Range<Int>, to watcher: Watcher, _ budget: inout TurnBudget) {
+        payload.encode(from: batch)
+        let id = watcher.id
+        let header = headerField
+        let overhead = header.count + ProtoSize.int64(2, id) + ProtoSize.bool(7, true)
+        var start = range.lowerBound
+        while start < range.upperBound {
             var stop = start + 1
-            while stop < payload.count, payload.size(start..<stop + 1) < sizeMax { stop += 1 }
-            sendPart(start..<stop, to: watcher, isFragment: stop < payload.count, &budget)
+            while stop < range.upperBound,
+                overhead + payload.size(start..<stop + 1) < configuration.fragmentBytesMax
+            { stop += 1 }
+            let isFragment = stop < range.upperBound
+            guard let events = payload.encoded(start..<stop) else { return }
+            let size = header.count + ProtoSize.int64(2, id) + ProtoSize.bool(7, isFragment) + events.count
+            watcher.stream.push(size: size) { buffer in
+                var writer = ProtoWriter(buffer)
+                writer.raw(header)
+                writer.int64(2, id)
+                writer.bool(7, isFragment)
+                writer.raw(events)
+                writer.finish()
+            }
+            budget.spend(responses: 1, bytes: size)
             start = stop
         }
-    }
-
-    private func sendPart(_ range: Range<Int>, to watcher: Watcher, isFragment: Bool, _ budget: inout TurnBudget) {
-        let size =
-            headerField.count + ProtoSize.int64(2, watcher.id) + ProtoSize.bool(7, isFragment) + payload.size(range)
-        watcher.stream.sink?.send(size: size) { buffer in
-            var writer = ProtoWriter(buffer)
-            headerField.withUnsafeBytes { writer.raw($0) }
-            writer.int64(2, watcher.id)
-            writer.bool(7, isFragment)
-            payload.write(range, from: batch, to: &writer)
-            writer.finish()
-        }
-        totals.responsesSent += 1
-        budget.spend(messages: 1, bytes: size)
     }
 }

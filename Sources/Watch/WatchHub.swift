@@ -60,7 +60,10 @@ package final class WatchHub {
     var batch = EventBatch()
     let payload = EventPayload()
     var touchedGroups: [WatcherGroup] = []
-    var headerField: [UInt8] = []
+    var leftBehind: [Watcher] = []
+    let headerMemory = UnsafeMutableRawBufferPointer.allocate(byteCount: 64, alignment: 8)
+    /// The encoded header in `headerMemory`.
+    var headerField = UnsafeRawBufferPointer(start: nil, count: 0)
 
     /// Makes a hub at the source's current revision.
     ///
@@ -81,6 +84,8 @@ package final class WatchHub {
         compactRevision = source.compactRevision
     }
 
+    deinit { headerMemory.deallocate() }
+
     // MARK: Entry points
 
     /// Makes a stream without watchers. The hub holds it, and it its sink, until `WatchStream.close()`.
@@ -97,6 +102,7 @@ package final class WatchHub {
         target = max(target, revision)
         var budget = TurnBudget(configuration)
         advance(&budget)
+        count(budget)
         answerProgress()
         scheduleIfNeeded()
     }
@@ -110,7 +116,9 @@ package final class WatchHub {
         noteCompaction()
         var budget = TurnBudget(configuration)
         advance(&budget)
+        count(budget)
         budget = TurnBudget(configuration)
+        defer { count(budget) }
         try catchUp(&budget)
         answerProgress()
         scheduleIfNeeded()
@@ -256,6 +264,11 @@ package final class WatchHub {
         scheduleTurn()
     }
 
+    private func count(_ budget: TurnBudget) {
+        totals.eventsSent += budget.eventsSent
+        totals.responsesSent += UInt64(budget.responsesSent)
+    }
+
     func noteCompaction() { compactRevision = max(compactRevision, source.compactRevision) }
 
     func noteCompaction(to revision: Int64) { compactRevision = max(compactRevision, revision) }
@@ -275,20 +288,22 @@ package final class WatchHub {
     }
 }
 
-/// What one turn may still send.
+/// What one turn may still send, and what it has sent.
 struct TurnBudget {
-    private var messages: Int
-    private var bytes: Int
+    private let responsesMax: Int
+    private var bytesLeft: Int
+    private(set) var responsesSent = 0
+    var eventsSent: UInt64 = 0
 
     init(_ configuration: WatchConfiguration) {
-        messages = configuration.turnMessagesMax
-        bytes = configuration.turnBytesMax
+        responsesMax = configuration.turnResponsesMax
+        bytesLeft = configuration.turnBytesMax
     }
 
-    var remains: Bool { messages > 0 && bytes > 0 }
+    var remains: Bool { responsesSent < responsesMax && bytesLeft > 0 }
 
-    mutating func spend(messages: Int, bytes: Int) {
-        self.messages -= messages
-        self.bytes -= bytes
+    mutating func spend(responses: Int, bytes: Int) {
+        responsesSent += responses
+        bytesLeft -= bytes
     }
 }

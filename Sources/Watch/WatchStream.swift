@@ -1,5 +1,5 @@
-package import Wire
 import Primitives
+package import Wire
 
 /// What became of a request on a watch stream.
 package enum WatchRequestOutcome: Equatable, Sendable {
@@ -41,9 +41,20 @@ package final class WatchStream {
     /// Whether events may be sent now.
     var isWritable: Bool { sink?.isWritable ?? false }
 
+    /// Sends one response if there is room; false when there is none.
+    @inline(__always)
+    func offer(size: Int, _ fill: (UnsafeMutableRawBufferPointer) -> Void) -> Bool {
+        guard let sink, sink.isWritable else { return false }
+        sink.send(size: size, fill)
+        return true
+    }
+
+    /// Sends what belongs to a response that has begun, room or not.
+    func push(size: Int, _ fill: (UnsafeMutableRawBufferPointer) -> Void) { sink?.send(size: size, fill) }
+
     // MARK: Requests
 
-    /// Handles one request. The caller has checked that the stream may watch these keys, else it calls `refuse`.
+    /// Handles one request; on a closed stream nothing happens. The caller has checked that the stream may watch these keys, else it calls `refuse`.
     package func handle(_ request: WatchRequestView) -> WatchRequestOutcome {
         switch request {
         case .create(let request): create(request)
@@ -55,6 +66,7 @@ package final class WatchStream {
 
     /// Makes a watcher and replies `created`; or `created` and `canceled`, with a reason, when it cannot be.
     package func create(_ request: WatchCreateRequestView) -> WatchRequestOutcome {
+        guard sink != nil else { return .accepted }
         guard request.startRevision >= 0 else { return refuse(reason: WatchCancelReason.compacted) }
         guard let range = WatchRange(request) else { return refuse(reason: WatchCancelReason.emptyRange) }
         guard request.watchID == 0 || watcherOfID[request.watchID] == nil else {
@@ -105,7 +117,7 @@ package final class WatchStream {
     /// Asks for a response, for the whole stream, that says how far all its watchers are. It leaves now or as soon as
     /// they have all been sent everything; several requests that wait are answered by one response.
     package func requestProgress() -> WatchRequestOutcome {
-        guard !isProgressRequested else { return .accepted }
+        guard sink != nil, !isProgressRequested else { return .accepted }
         isProgressRequested = true
         if !answerProgress(), !isInProgressLine {
             isInProgressLine = true
@@ -236,6 +248,7 @@ package final class WatchStream {
     private func reply(
         watchID: Int64, revision: Int64, _ change: (inout WatchResponse) -> Void
     ) -> WatchRequestOutcome {
+        guard sink != nil else { return .accepted }
         if !isWritable { stalledReplies += 1 }
         guard stalledReplies <= hub.configuration.stalledRepliesMax else { return .overloaded }
         var response = WatchResponse(header: hub.header(revision: revision), watchID: watchID)

@@ -13,7 +13,8 @@ final class Watcher {
         case closed
     }
 
-    let stream: WatchStream
+    /// The stream outlives every watcher that is not closed; a closed one's must not be touched.
+    unowned(unsafe) let stream: WatchStream
     let variant: WatcherVariant
     let id: Int64
     let isFragmented: Bool

@@ -87,7 +87,8 @@ struct TestStream {
 
     @discardableResult
     func create(
-        _ key: Bytes, end: Bytes = Bytes(), start: Int64 = 0, _ change: (inout WatchCreateRequestView) -> Void = { _ in }
+        _ key: Bytes, end: Bytes = Bytes(), start: Int64 = 0,
+        _ change: (inout WatchCreateRequestView) -> Void = { _ in }
     ) -> WatchRequestOutcome {
         key.withUnsafeBytes { key in
             end.withUnsafeBytes { end in

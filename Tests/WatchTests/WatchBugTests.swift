@@ -63,13 +63,14 @@ import Wire
         compacted.shortenTail()
         test.hub.sourceReplaced(by: compacted)
         try test.settle()
-        #expect(stream.read().map { [$0.watchID, $0.canceled ? $0.compactRevision : 0] } == [[0, 20], [1, 20], [2, 20]])
+        let canceled = stream.read().map { [$0.watchID, $0.canceled ? $0.compactRevision : 0] }
+        #expect(canceled == [[0, 20], [1, 20], [2, 20]])
     }
 
     @Test("etcd#17247: no event twice when a watcher falls behind and catches up") func issue17247() throws {
         var configuration = WatchConfiguration()
         configuration.historyRevisionsMax = 3
-        configuration.turnMessagesMax = 2
+        configuration.turnResponsesMax = 2
         let test = TestHub(store, configuration)
         let streams = (0..<7).map { _ in TestStream(test.hub) }
         for stream in streams { stream.create("a", end: "b") }
@@ -98,7 +99,7 @@ import Wire
         var configuration = WatchConfiguration()
         configuration.historyRevisionsMax = 64
         configuration.batchBytesMax = 4096
-        configuration.turnMessagesMax = 64
+        configuration.turnResponsesMax = 64
         configuration.turnBytesMax = 64 << 10
         let test = TestHub(store, configuration)
         for _ in 0..<2000 { store.put("a") }
@@ -219,7 +220,8 @@ import Wire
         #expect(stream.read().flatMap(\.events).map(\.value) == ["4", "4"])
     }
 
-    @Test("a compaction cancels the lagging watchers that need it, and no others") func compactionWhileLagging() throws {
+    @Test("a compaction cancels the lagging watchers that need it, and no others")
+    func compactionWhileLagging() throws {
         let test = TestHub(store)
         let stalled = TestStream(test.hub)
         let open = TestStream(test.hub)

@@ -126,8 +126,14 @@ import Wire
         let test = TestHub(store)
         let stream = TestStream(test.hub)
         stream.create("a") { $0.filtersPuts = true }
-        stream.create("a") { $0.filtersDeletes = true; $0.prevKv = true }
-        stream.create("a") { $0.filtersDeletes = true; $0.filtersPuts = true }
+        stream.create("a") { request in
+            request.filtersDeletes = true
+            request.prevKv = true
+        }
+        stream.create("a") { request in
+            request.filtersDeletes = true
+            request.filtersPuts = true
+        }
         stream.create("a") { $0.prevKv = true }
         stream.create("a")
         _ = stream.read()
@@ -239,6 +245,12 @@ import Wire
             #expect(stream.read().isEmpty)
             #expect(other.read().count == 1)
             stream.stream.becameWritable()
+            stream.create("a", start: 1)
+            _ = stream.stream.cancel(watchID: 0)
+            _ = stream.stream.requestProgress()
+            store.put("a")
+            try test.publish(store)
+            #expect(stream.read().isEmpty)
             sink = stream.sink
             forgotten = stream.stream
         }

@@ -74,7 +74,8 @@ struct WatchSimulation {
         configuration.batchBytesMax = random.next(in: 1..<3000)
         configuration.historyRevisionsMax = random.next(in: 1..<30)
         configuration.turnScansMax = random.next(in: 1..<5)
-        configuration.turnMessagesMax = random.next(in: 1..<30)
+        configuration.turnResponsesMax = random.next(in: 1..<30)
+        configuration.lineLookMax = random.next(in: 1..<20)
         configuration.turnBytesMax = random.next(in: 1..<8000)
         configuration.fragmentBytesMax = random.next(in: 100..<600)
         configuration.progressIntervalNanoseconds = 50
