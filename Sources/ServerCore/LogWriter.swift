@@ -9,6 +9,11 @@ package struct LogProgress: Sendable {
     package var durableThrough: UInt64
     /// Promises of durability that may leave now.
     package var messages: [Message]
+    /// Entries that being durable has committed (`AppendBatch.commitsWhenDurable`), in order: for the state machine,
+    /// and every one of them once, those of earlier calls that ended in `.noSpace` included.
+    package var committed: [Entry]
+    /// Whether the replica has something to do about it: another batch than such, or a promise.
+    package var concernsReplica: Bool
     /// Whether this round had to sync.
     package var didSync: Bool
 }
@@ -19,6 +24,8 @@ package struct LogProgress: Sendable {
 package final class LogWriter {
     private let log: WriteAheadLog
     private var entries: [WALEntry] = []
+    /// What has been written since the last sync, beginning with calls that ended in `.noSpace`.
+    private var owed = Owed()
     /// How many segments there were when room for the next was reserved.
     private var reservedFor = 0
 
@@ -32,12 +39,12 @@ package final class LogWriter {
 
     /// Makes `batches` durable, in order.
     ///
-    /// - Parameter written: counts the batches that have been written; on `.noSpace` the rest may be tried again.
+    /// - Parameter written: counts the batches that have been written. On `.noSpace` call again with the others only:
+    ///   what is owed to the written ones, a sync first of all, comes with the next call that succeeds.
     /// - Throws: `.noSpace` when there is no room for the next segment (nothing of the failing batch was written);
     ///   anything else means that the process must stop.
     package func write(_ batches: ArraySlice<AppendBatch>, written: inout Int) throws(WALError) -> LogProgress? {
         guard let last = batches.last else { return nil }
-        var mustSync = false
         for batch in batches {
             entries.removeAll(keepingCapacity: true)
             for entry in batch.entries {
@@ -48,12 +55,15 @@ package final class LogWriter {
                 WALHardState(term: $0.term, vote: $0.vote, commit: min($0.commit, endOfLog(with: batch.entries)))
             }
             if !entries.isEmpty || hardState != nil { try log.append(entries, hardState: hardState) }
-            mustSync = mustSync || batch.mustSync
+            owed.add(batch)
             written += 1
         }
-        if mustSync { try log.sync() }
+        if owed.mustSync { try log.sync() }
+        let paid = owed
+        owed = Owed()
         return LogProgress(
-            durableThrough: last.number, messages: batches.flatMap(\.messagesAfterAppend), didSync: mustSync)
+            durableThrough: last.number, messages: paid.messages, committed: paid.committed,
+            concernsReplica: paid.concernsReplica, didSync: paid.mustSync)
     }
 
     /// Drops whole segments that hold nothing after `index`.
@@ -80,4 +90,22 @@ package final class LogWriter {
     package func close() throws(WALError) { try log.close() }
 
     private func endOfLog(with entries: [Entry]) -> LogIndex { entries.last?.index ?? log.lastIndex }
+
+    /// What written batches are owed once they are durable.
+    private struct Owed {
+        var mustSync = false
+        var messages: [Message] = []
+        var committed: [Entry] = []
+        var concernsReplica = false
+
+        mutating func add(_ batch: AppendBatch) {
+            mustSync = mustSync || batch.mustSync
+            messages.append(contentsOf: batch.messagesAfterAppend)
+            // Nearly always there is one batch: its array is shared, not copied.
+            if batch.commitsWhenDurable {
+                if committed.isEmpty { committed = batch.entries } else { committed.append(contentsOf: batch.entries) }
+            }
+            concernsReplica = concernsReplica || !batch.commitsWhenDurable || !batch.messagesAfterAppend.isEmpty
+        }
+    }
 }

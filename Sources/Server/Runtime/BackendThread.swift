@@ -1,4 +1,5 @@
 import IOInterfaces
+import Logging
 import MVCC
 import Primitives
 import Replica
@@ -11,9 +12,13 @@ final class BackendThread {
     private static let bytesMax = 16 << 20
     /// ...and fewer after so long, in nanoseconds. Both bound what a restart replays.
     private static let delayNanoseconds: UInt64 = 1_000_000_000
+    /// Room on the disk beyond twice what is to be written, in bytes, without which no commit is begun: a commit that
+    /// the disk cut short could not be taken back.
+    private static let reserveBytes: UInt64 = 32 << 20
 
     private let context: ServerContext
     private let writer: BackendWriter
+    private let fileSystem = SystemFileSystem()
 
     init(context: ServerContext, writer: BackendWriter) {
         self.context = context
@@ -37,15 +42,33 @@ final class BackendThread {
                 numbers.unpersistedBytes >= Self.bytesMax || now - lastCommit >= Self.delayNanoseconds
                     || context.wantsCommit.exchange(false, ordering: .acquiringAndReleasing)
             else { continue }
-            persist()
-            lastCommit = context.clock.now()
+            lastCommit = now
+            if hasRoom(for: numbers.unpersistedBytes) { persist() }
         }
+    }
+
+    /// Whether the disk takes what is to be written. While it does not, what grows the store is refused, everything that
+    /// was acknowledged stays in the log, and this looks again every second.
+    private func hasRoom(for bytes: Int) -> Bool {
+        let needed = 2 * UInt64(min(bytes, BackendWriter.commitBytesMax)) + Self.reserveBytes
+        // A disk that cannot be asked is tried.
+        let free = (try? fileSystem.freeBytes(context.configuration.effectiveDataDirectory)) ?? .max
+        let isFull = free < needed
+        let was = context.storeDiskFull.exchange(isFull, ordering: .relaxed)
+        if isFull, !was {
+            context.logger.error(
+                "the disk of the store is full: writes that grow it are refused",
+                metadata: ["free-bytes": "\(free)", "needed-bytes": "\(needed)"])
+        } else if was, !isFull {
+            context.logger.info("the disk of the store has room again")
+        }
+        return !isFull
     }
 
     /// Persists everything that waits; for the end of the process, when nothing is applied any more.
     func finish() {
         writer.adoptByCurrentThread()
-        persist()
+        if hasRoom(for: context.store.numbers().unpersistedBytes) { persist() }
         writer.close()
     }
 

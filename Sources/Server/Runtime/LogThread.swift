@@ -2,7 +2,6 @@ import IOInterfaces
 import Logging
 package import Primitives
 package import Replica
-import RaftCore
 import ServerCore
 import Synchronization
 import WriteAheadLog
@@ -24,7 +23,6 @@ final class LogThread {
     private let context: ServerContext
     private let writer: LogWriter
     private var waiting: [AppendBatch] = []
-    private let idle = Signal()
 
     init(context: ServerContext, writer: LogWriter) {
         self.context = context
@@ -35,9 +33,7 @@ final class LogThread {
     func run() {
         writer.adoptByCurrentThread()
         var items: [LogItem] = []
-        while context.logInbox.takeAll(
-            into: &items, waiting: writer.isPrepared ? .max : Self.idleMilliseconds * 1_000_000)
-        {
+        while context.logInbox.takeAll(into: &items, waiting: patienceNanoseconds) {
             var cut: LogIndex?
             for item in items {
                 switch item {
@@ -56,41 +52,37 @@ final class LogThread {
         do { try writer.close() } catch { context.logger.error("closing the log", metadata: ["error": "\(error)"]) }
     }
 
-    /// Writes and syncs what waits; with a full disk, again and again until there is room or the server stops.
+    /// How long to wait for something to do.
+    private var patienceNanoseconds: UInt64 {
+        if !waiting.isEmpty { return Self.diskFullRetryMilliseconds * 1_000_000 }
+        return writer.isPrepared ? .max : Self.idleMilliseconds * 1_000_000
+    }
+
+    /// Writes and syncs what waits. With a full disk it stays waiting, to be tried again: the log may be cut meanwhile.
     private func write() {
-        while !waiting.isEmpty {
-            var written = 0
-            let start = context.clock.now()
-            do throws(WALError) {
-                let progress = try writer.write(waiting[...], written: &written)
-                setDiskFull(false)
-                guard let progress else { return }
-                if progress.didSync {
-                    context.metrics.walFsync.observe(nanoseconds: context.clock.now() - start)
-                }
-                handOn(progress)
-                waiting.removeAll(keepingCapacity: true)
-            } catch {
-                guard error.code == .noSpace else { context.stopProcess("\(error)") }
-                waiting.removeFirst(written)
-                setDiskFull(true)
-                if context.isStopping.load(ordering: .relaxed) { return waiting.removeAll() }
-                idle.wait(milliseconds: Int(Self.diskFullRetryMilliseconds))
-            }
+        var written = 0
+        let start = context.clock.now()
+        do throws(WALError) {
+            let progress = try writer.write(waiting[...], written: &written)
+            setDiskFull(false)
+            guard let progress else { return }
+            if progress.didSync { context.metrics.walFsync.observe(nanoseconds: context.clock.now() - start) }
+            handOn(progress)
+            waiting.removeAll(keepingCapacity: true)
+        } catch {
+            guard error.code == .noSpace else { context.stopProcess("\(error)") }
+            waiting.removeFirst(written)
+            setDiskFull(true)
         }
     }
 
     /// Tells the replica, and gives the state machine what this member alone commits. The replica learns it first but
     /// need not be woken for it, unless it has something to do: it hears of it with the next request or tick.
     private func handOn(_ progress: LogProgress) {
-        let isNews = waiting.contains { !$0.commitsWhenDurable } || !progress.messages.isEmpty
-        context.replicaInbox.push(.appendDurable(through: progress.durableThrough), wakesOwner: isNews)
+        context.replicaInbox.push(
+            .appendDurable(through: progress.durableThrough), wakesOwner: progress.concernsReplica)
         for message in progress.messages { context.replicaInbox.push(.message(message)) }
-        var entries: [Entry] = []
-        for batch in waiting where batch.commitsWhenDurable {
-            if entries.isEmpty { entries = batch.entries } else { entries.append(contentsOf: batch.entries) }
-        }
-        if !entries.isEmpty { context.applyInbox.push(.entries(entries)) }
+        if !progress.committed.isEmpty { context.applyInbox.push(.entries(progress.committed)) }
     }
 
     /// Reserves room for the next segment, and readies it while there is nothing else to do. Without room, what grows the

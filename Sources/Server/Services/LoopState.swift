@@ -136,7 +136,10 @@ package final class LoopState {
 
     /// Answers a compaction after its removals are done.
     func whenSwept(_ revision: Int64, _ call: RPCCall, response: Bytes) {
-        guard context.store.numbers().sweptRevision < revision else { return call.reply(response.array) }
+        // Below revision 2 nothing has ever been written, and nothing is swept.
+        guard revision > 1, context.store.numbers().sweptRevision < revision else {
+            return call.reply(response.array)
+        }
         sweepWaiters.append((revision, call, response))
         context.wantsCommit.store(true, ordering: .releasing)
         context.backendSignal.raise()
