@@ -129,12 +129,12 @@ struct FuzzTests {
         for _ in 0..<40 {
             let client = try EmbeddedClient()
             var outcomes = 0
-            for path in ["/test.T/Echo", "/test.T/Fail", "/test.T/Sliced", "/test.T/Bidi"] {
-                client.connection?.call(RPCPath(immortal: path), size: 3, fill: { $0.copyBytes(from: [1, 2, 3]) }) {
-                    _ in
-                    outcomes += 1
-                }
+            for path in ["/test.T/Echo", "/test.T/Fail", "/test.T/Sliced"] {
+                let path = RPCPath(immortal: path)
+                client.connection?.call(path, size: 3, fill: { $0.copyBytes(from: [1, 2, 3]) }) { _ in outcomes += 1 }
             }
+            let listener = Listener()
+            client.connection?.stream(RPCPath("/test.T/Bidi"), handler: listener).send([1, 2, 3])
             client.channel.embeddedEventLoop.run()
             var rest = damage(good, &random)[...]
             while !rest.isEmpty, client.channel.isActive {
@@ -145,9 +145,15 @@ struct FuzzTests {
             }
             client.channel.close(promise: nil)
             client.channel.embeddedEventLoop.run()
-            #expect(outcomes == 4)
+            #expect(outcomes == 3 && listener.outcomes == 1)
         }
     }
+}
+
+private final class Listener: RPCClientStreamHandler {
+    var outcomes = 0
+    func received(message: UnsafeRawBufferPointer) {}
+    func ended(status: RPCStatus) { outcomes += 1 }
 }
 
 /// One client connection on an embedded channel.

@@ -54,8 +54,8 @@ package final class ClientCall: HTTP2Stream, @unchecked Sendable {
     var grpcStatus = -1
     var grpcMessage = ""
     var isGzip = false
-    /// A failure found on this side, which outranks what the peer says.
-    var localFailure: RPCStatus?
+    /// The outcome, while messages that came before it wait for `resumeReceiving`.
+    var heldOutcome: RPCStatus?
 
     init(eventLoop: any EventLoop) { self.eventLoop = eventLoop }
 
@@ -139,7 +139,7 @@ package final class ClientCall: HTTP2Stream, @unchecked Sendable {
         grpcStatus = -1
         if !grpcMessage.isEmpty { grpcMessage = "" }
         isGzip = false
-        localFailure = nil
+        heldOutcome = nil
     }
 
     package override func expired(now: NIODeadline) { abort(RPCStatus(.deadlineExceeded, "context deadline exceeded")) }

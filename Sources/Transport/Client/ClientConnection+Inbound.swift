@@ -103,7 +103,7 @@ extension ClientConnection {
 
     /// The owner of a paused stream has taken the last messages.
     func finishHeld(_ call: ClientCall) {
-        guard let status = call.localFailure else { return }
+        guard let status = call.heldOutcome else { return }
         let truncated = RPCStatus(.internal, "unexpected EOF")
         call.end(call.inbound.isEmpty ? status : truncated, message: .init(start: nil, count: 0))
         call.connection = nil

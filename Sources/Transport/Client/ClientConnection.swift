@@ -368,11 +368,13 @@ package final class ClientConnection: HTTP2Session {
             call.unreturnedWindowBytes = 0
         }
         if call.handler != nil, !call.isEnded, status.isOK, !call.inbound.isEmpty {
-            // Paused: the last messages are still wanted. The call stays open to its owner until it has taken them.
-            call.localFailure = status
-            return
-        }
-        if call.completion != nil, status.isOK {
+            guard !call.isReceivingPaused else {
+                // The last messages are still wanted. The call stays open to its owner until it has taken them.
+                call.heldOutcome = status
+                return
+            }
+            call.end(RPCStatus(.internal, "unexpected EOF"), message: .init(start: nil, count: 0))
+        } else if call.completion != nil, status.isOK {
             complete(call)
         } else {
             call.end(status, message: .init(start: nil, count: 0))

@@ -130,7 +130,8 @@ package final class GRPCServer: Sendable {
                 // A peer that vanished with our bytes unacknowledged, however few they are.
                 .childChannelOption(
                     ChannelOptions.Types.SocketOption(level: .tcp, name: Self.userTimeout),
-                    value: SocketOptionValue(configuration.limits.writeStallTimeout.nanoseconds / 1_000_000))
+                    value: SocketOptionValue(configuration.limits.writeStallTimeout.nanoseconds / 1_000_000)
+                )
                 .bind(host: host, port: port).get()
         case .unix(let path):
             channel = try await bootstrap.bind(unixDomainSocketPath: path, cleanupExistingSocketFile: true).get()
