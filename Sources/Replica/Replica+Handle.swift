@@ -30,9 +30,12 @@ package final class Replica {
 
     /// True when this member is the only voter and leads: whatever is published locally is the latest there is, so a
     /// linearizable read needs no round and no thread hop.
-    package var isSoleVoterLeader: Bool {
+    package var isSoleVoterLeader: Bool { raft.role == .leader && isSoleVoter }
+
+    /// True when this member is the only voter: nobody waits for its messages.
+    package var isSoleVoter: Bool {
         let state = raft.configurationState
-        return raft.role == .leader && state.voters == [raft.id] && !state.isJoint
+        return state.voters == [raft.id] && !state.isJoint
     }
 
     package var term: Term { raft.term }

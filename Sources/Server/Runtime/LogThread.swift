@@ -1,10 +1,6 @@
-import IOInterfaces
-import Logging
 package import Primitives
 package import Replica
 import ServerCore
-import Synchronization
-import WriteAheadLog
 
 /// What the log thread is asked for.
 package enum LogItem: Sendable {
@@ -13,67 +9,33 @@ package enum LogItem: Sendable {
     case cut(through: LogIndex)
 }
 
-/// Runs the log writer: everything queued goes into one write and one sync. The only thread that syncs the log.
+/// Owns the log while there are peers: everything queued goes into one write and one sync.
 final class LogThread {
-    /// How long a write that found the disk full waits before it is tried again.
-    private static let diskFullRetryMilliseconds: UInt64 = 200
-    /// Nothing to write for so long counts as idle.
-    private static let idleMilliseconds: UInt64 = 20
-
     private let context: ServerContext
-    private let writer: LogWriter
-    private var waiting: [AppendBatch] = []
+    private let driver: LogDriver
 
-    init(context: ServerContext, writer: LogWriter) {
+    init(context: ServerContext, driver: LogDriver) {
         self.context = context
-        self.writer = writer
+        self.driver = driver
     }
 
     /// Returns when the inbox is closed and everything in it is durable.
     func run() {
-        writer.adoptByCurrentThread()
+        driver.adopt()
         var items: [LogItem] = []
-        while context.logInbox.takeAll(into: &items, waiting: patienceNanoseconds) {
+        while context.logInbox.takeAll(into: &items, waiting: driver.patienceNanoseconds) {
+            var batches: [AppendBatch] = []
             var cut: LogIndex?
             for item in items {
                 switch item {
-                case .append(let batches): waiting.append(contentsOf: batches)
+                case .append(let more): batches.append(contentsOf: more)
                 case .cut(let index): cut = index
                 }
             }
-            if !waiting.isEmpty { write() }
-            do {
-                if let cut { try writer.cut(through: cut) }
-                try prepare(isIdle: items.isEmpty)
-            } catch {
-                context.stopProcess("\(error)")
-            }
+            if let progress = driver.write(batches) { handOn(progress) }
+            driver.lookAfterSegments(cut: cut, isIdle: items.isEmpty)
         }
-        do { try writer.close() } catch { context.logger.error("closing the log", metadata: ["error": "\(error)"]) }
-    }
-
-    /// How long to wait for something to do.
-    private var patienceNanoseconds: UInt64 {
-        if !waiting.isEmpty { return Self.diskFullRetryMilliseconds * 1_000_000 }
-        return writer.isPrepared ? .max : Self.idleMilliseconds * 1_000_000
-    }
-
-    /// Writes and syncs what waits. With a full disk it stays waiting, to be tried again: the log may be cut meanwhile.
-    private func write() {
-        var written = 0
-        let start = context.clock.now()
-        do throws(WALError) {
-            let progress = try writer.write(waiting[...], written: &written)
-            setDiskFull(false)
-            guard let progress else { return }
-            if progress.didSync { context.metrics.walFsync.observe(nanoseconds: context.clock.now() - start) }
-            handOn(progress)
-            waiting.removeAll(keepingCapacity: true)
-        } catch {
-            guard error.code == .noSpace else { context.stopProcess("\(error)") }
-            waiting.removeFirst(written)
-            setDiskFull(true)
-        }
+        driver.close()
     }
 
     /// Tells the replica, and gives the state machine what this member alone commits. The replica learns it first but
@@ -83,28 +45,5 @@ final class LogThread {
             .appendDurable(through: progress.durableThrough), wakesOwner: progress.concernsReplica)
         for message in progress.messages { context.replicaInbox.push(.message(message)) }
         if !progress.committed.isEmpty { context.applyInbox.push(.entries(progress.committed)) }
-    }
-
-    /// Reserves room for the next segment, and readies it while there is nothing else to do. Without room, what grows the
-    /// store is refused while the current segment still takes deletes and compactions.
-    private func prepare(isIdle: Bool) throws(WALError) {
-        do throws(WALError) {
-            try writer.reserve()
-            if isIdle, !writer.isPrepared { _ = try writer.prepare() }
-            setDiskFull(false)
-        } catch {
-            guard error.code == .noSpace else { throw error }
-            setDiskFull(true)
-        }
-    }
-
-    private func setDiskFull(_ isFull: Bool) {
-        let was = context.logDiskFull.exchange(isFull, ordering: .relaxed)
-        guard was != isFull else { return }
-        if isFull {
-            context.logger.error("the disk of the log is full: writes that grow the store are refused")
-        } else {
-            context.logger.info("the disk of the log has room again")
-        }
     }
 }

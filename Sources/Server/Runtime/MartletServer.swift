@@ -12,6 +12,7 @@ import Membership
 package import NIOCore
 import NIOPosix
 import Primitives
+import Replica
 import ServerCore
 import StateMachine
 import Synchronization
@@ -170,7 +171,8 @@ package final class MartletServer: Sendable {
 final class OwnerThreads: Sendable {
     private let context: ServerContext
     private let replica: WorkerThread
-    private let log: WorkerThread
+    /// Nil on a sole voter, whose replica thread writes the log itself.
+    private let log: WorkerThread?
     private let apply: WorkerThread
     private let backend: WorkerThread
     private let maintenance: WorkerThread
@@ -178,16 +180,18 @@ final class OwnerThreads: Sendable {
 
     private init(context: ServerContext, core: ServerCore, loopCount: Int, autoCompaction: AutoCompaction) {
         self.context = context
+        let driver = LogDriver(context: context, writer: core.logWriter)
+        let isAlone = core.replica.isSoleVoter
         nonisolated(unsafe) let replicaThread = ReplicaThread(
-            context: context, replica: core.replica, autoCompaction: autoCompaction)
-        nonisolated(unsafe) let logThread = LogThread(context: context, writer: core.logWriter)
+            context: context, replica: core.replica, log: isAlone ? driver : nil, autoCompaction: autoCompaction)
+        nonisolated(unsafe) let logThread = isAlone ? nil : LogThread(context: context, driver: driver)
         nonisolated(unsafe) let applyThread = ApplyThread(
             context: context, stateMachine: core.stateMachine, loopCount: loopCount)
         let backendThread = BackendThread(context: context, writer: core.backendWriter)
         self.backendThread = backendThread
         nonisolated(unsafe) let backendOwned = backendThread
         nonisolated(unsafe) let maintenanceThread = MaintenanceThread(context: context)
-        log = WorkerThread.start("martlet-log") { logThread.run() }
+        log = logThread == nil ? nil : WorkerThread.start("martlet-log") { logThread?.run() }
         apply = WorkerThread.start("martlet-apply") { applyThread.run() }
         backend = WorkerThread.start("martlet-store") { backendOwned.run() }
         maintenance = WorkerThread.start("martlet-maint") { maintenanceThread.run() }
@@ -205,7 +209,7 @@ final class OwnerThreads: Sendable {
         context.replicaInbox.close()
         replica.join()
         context.logInbox.close()
-        log.join()
+        log?.join()
         context.applyInbox.close()
         apply.join()
         context.maintenanceInbox.close()

@@ -5,14 +5,18 @@ import MVCC
 import Primitives
 import RaftCore
 import Replica
+import ServerCore
 import StateMachine
 import Synchronization
 import Wire
 
-/// Runs the replica: takes events, ticks, and hands effects to their owners. Never waits for a disk or a client.
+/// Runs the replica: takes events, ticks, and hands effects to their owners. Never waits for a client; waits for the log's
+/// disk only on a sole voter, where it writes the log itself (see `LogDriver`).
 final class ReplicaThread {
     private let context: ServerContext
     private let replica: Replica
+    /// The log, when this thread owns it.
+    private let log: LogDriver?
     private let tickNanoseconds: UInt64
     private var autoCompactor: AutoCompactor
     private var effects = ReplicaEffects()
@@ -21,7 +25,9 @@ final class ReplicaThread {
     private var applied = LogIndex.zero
     private var isLeader = false
 
-    init(context: ServerContext, replica: Replica, autoCompaction: AutoCompaction) {
+    /// - Parameter log: nil when the log thread owns it.
+    init(context: ServerContext, replica: Replica, log: LogDriver?, autoCompaction: AutoCompaction) {
+        self.log = log
         self.context = context
         self.replica = replica
         tickNanoseconds = UInt64(context.configuration.heartbeatMilliseconds) * 1_000_000
@@ -33,13 +39,13 @@ final class ReplicaThread {
     func run() {
         var batch: [ReplicaEvent] = []
         var nextTick = context.clock.now() + tickNanoseconds
+        log?.adopt()
         replica.campaign()
         round()
         while true {
             let now = context.clock.now()
-            guard context.replicaInbox.takeAll(into: &batch, waiting: nextTick > now ? nextTick - now : 0) else {
-                return
-            }
+            let patience = min(nextTick > now ? nextTick - now : 0, log?.patienceNanoseconds ?? .max)
+            guard context.replicaInbox.takeAll(into: &batch, waiting: patience) else { break }
             for event in batch {
                 if case .applied(let index) = event { applied = index }
                 replica.handle(event)
@@ -52,7 +58,9 @@ final class ReplicaThread {
                 nextTick = after + tickNanoseconds
             }
             round()
+            log?.lookAfterSegments(cut: effects.logCut, isIdle: batch.isEmpty)
         }
+        log?.close()
     }
 
     private func round() {
@@ -60,12 +68,27 @@ final class ReplicaThread {
         replica.collect(into: &effects)
         // In this order: entries that the log's owner hands on come behind those given out here.
         if !effects.committed.isEmpty { hand(.entries(effects.committed), to: context.applyInbox) }
-        if !effects.appends.isEmpty { hand(.append(effects.appends), to: context.logInbox) }
+        if let log {
+            while let progress = log.write(effects.appends) { follow(progress) }
+        } else {
+            if !effects.appends.isEmpty { hand(.append(effects.appends), to: context.logInbox) }
+            if let cut = effects.logCut { hand(.cut(through: cut), to: context.logInbox) }
+        }
         for read in effects.reads { hand(.read(context: read.context, index: read.index), to: context.applyInbox) }
-        if let cut = effects.logCut { hand(.cut(through: cut), to: context.logInbox) }
         refuse()
         if let softState = effects.softState { leadershipChanged(softState) }
         publish()
+    }
+
+    /// Goes on from what this thread has made durable; further appends are left in `effects.appends`.
+    private func follow(_ progress: LogProgress) {
+        if !progress.committed.isEmpty { hand(.entries(progress.committed), to: context.applyInbox) }
+        effects.appends.removeAll(keepingCapacity: true)
+        effects.committed.removeAll(keepingCapacity: true)
+        replica.handle(.appendDurable(through: progress.durableThrough))
+        for message in progress.messages { replica.handle(.message(message)) }
+        replica.collect(into: &effects)
+        if !effects.committed.isEmpty { hand(.entries(effects.committed), to: context.applyInbox) }
     }
 
     /// The inboxes below are sized beyond what Raft's own limits let pass.

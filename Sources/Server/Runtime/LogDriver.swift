@@ -1,0 +1,86 @@
+import IOInterfaces
+import Logging
+import Primitives
+import Replica
+import ServerCore
+import Synchronization
+import WriteAheadLog
+
+/// Drives the log writer: writes and syncs what it is given, keeps what a full disk did not take, readies segments ahead of
+/// need, and ends the process when the log can no longer be trusted.
+///
+/// Owner: the log thread; on a sole voter, whose heartbeats nobody waits for, the replica thread, which saves each write
+/// two hops between threads.
+final class LogDriver {
+    /// How long a write that found the disk full waits before it is tried again.
+    private static let diskFullRetryNanoseconds: UInt64 = 200_000_000
+    /// Nothing to write for so long counts as idle.
+    private static let idleNanoseconds: UInt64 = 20_000_000
+
+    private let context: ServerContext
+    private let writer: LogWriter
+    private var waiting: [AppendBatch] = []
+
+    init(context: ServerContext, writer: LogWriter) {
+        self.context = context
+        self.writer = writer
+    }
+
+    /// Makes the calling thread the owner.
+    func adopt() { writer.adoptByCurrentThread() }
+
+    /// How long the owner may sleep when nothing comes in.
+    var patienceNanoseconds: UInt64 {
+        if !waiting.isEmpty { return Self.diskFullRetryNanoseconds }
+        return writer.isPrepared ? .max : Self.idleNanoseconds
+    }
+
+    /// Writes and syncs `batches` behind what waits. Nil when there is nothing to tell: nothing to do, or the disk is full;
+    /// then everything stays waiting, to be tried again, and the log may be cut meanwhile.
+    func write(_ batches: [AppendBatch]) -> LogProgress? {
+        if waiting.isEmpty { waiting = batches } else { waiting.append(contentsOf: batches) }
+        guard !waiting.isEmpty else { return nil }
+        var written = 0
+        let start = context.clock.now()
+        do throws(WALError) {
+            let progress = try writer.write(waiting[...], written: &written)
+            setDiskFull(false)
+            if progress?.didSync == true { context.metrics.walFsync.observe(nanoseconds: context.clock.now() - start) }
+            waiting.removeAll()
+            return progress
+        } catch {
+            guard error.code == .noSpace else { context.stopProcess("\(error)") }
+            waiting.removeFirst(written)
+            setDiskFull(true)
+            return nil
+        }
+    }
+
+    /// Cuts the log, if asked to, and looks after the next segment. Without room for one, what grows the store is refused
+    /// while the current segment still takes deletes and compactions.
+    func lookAfterSegments(cut: LogIndex?, isIdle: Bool) {
+        do throws(WALError) {
+            if let cut { try writer.cut(through: cut) }
+            try writer.reserve()
+            if isIdle, !writer.isPrepared { _ = try writer.prepare() }
+            setDiskFull(false)
+        } catch {
+            guard error.code == .noSpace else { context.stopProcess("\(error)") }
+            setDiskFull(true)
+        }
+    }
+
+    func close() {
+        do { try writer.close() } catch { context.logger.error("closing the log", metadata: ["error": "\(error)"]) }
+    }
+
+    private func setDiskFull(_ isFull: Bool) {
+        let was = context.logDiskFull.exchange(isFull, ordering: .relaxed)
+        guard was != isFull else { return }
+        if isFull {
+            context.logger.error("the disk of the log is full: writes that grow the store are refused")
+        } else {
+            context.logger.info("the disk of the log has room again")
+        }
+    }
+}
