@@ -16,6 +16,38 @@ enum Command {
     case meta(Bytes, Bytes?)
 }
 
+/// A plan that is kept open while the store goes on, and what it must still say.
+final class OpenPlan {
+    private var plan: RangePlan
+    private var rest: ArraySlice<UInt8>
+
+    init?(_ query: ModelQuery, _ reader: StoreReader, expected: Result<ModelAnswer, StoreError>) throws {
+        guard case .success(let answer) = expected else { return nil }
+        plan = try query.with { (query) throws(StoreError) in try reader.plan(query) }
+        rest = answer.rows[...]
+        #expect(plan.rowBytes == rest.count && plan.count == answer.count && plan.more == answer.more)
+    }
+
+    /// Writes one slice and compares it; false at the end.
+    func advance(maxBytes: Int) throws -> Bool {
+        let count = plan.prepareSlice(maxBytes: maxBytes)
+        #expect(count == plan.prepareSlice(maxBytes: 1), "preparing twice changes nothing")
+        if count == 0 {
+            #expect(rest.isEmpty)
+            return false
+        }
+        var slice = [UInt8](repeating: 0, count: count)
+        var failure: StoreError?
+        slice.withUnsafeMutableBytes { bytes in
+            do throws(StoreError) { try plan.writeSlice(into: bytes) } catch { failure = error }
+        }
+        if let failure { throw failure }
+        #expect(rest.prefix(count).elementsEqual(slice))
+        rest = rest.dropFirst(count)
+        return true
+    }
+}
+
 /// Runs a store and the model side by side, from one seed.
 struct Driver {
     var random: PRNG
@@ -25,6 +57,7 @@ struct Driver {
     var hashes: [UInt32] = []
     var store: Store
     var reader: StoreReader
+    var plans: [OpenPlan] = []
     let options: StoreOptions
     let keyCount: Int
 
@@ -233,6 +266,21 @@ struct Driver {
         #expect(answer == expected, "\(query)")
     }
 
+    /// Opens a plan, or goes on with those that are open.
+    mutating func stepPlans() throws {
+        if plans.count < 4, random.chance(oneIn: 2) {
+            let query = query(newest: model.current)
+            if let plan = try OpenPlan(query, reader, expected: model.range(query, newest: model.current)) {
+                plans.append(plan)
+            }
+            return
+        }
+        for index in plans.indices.reversed() {
+            let isOpen = try plans[index].advance(maxBytes: random.next(in: 1..<600))
+            if !isOpen || random.chance(oneIn: 12) { plans.remove(at: index) }
+        }
+    }
+
     mutating func compact() throws {
         let revision = Int64(random.next(in: Int(max(model.compact, 0))..<Int(model.current) + 2))
         if revision <= model.compact {
@@ -324,6 +372,7 @@ struct Driver {
     }
 
     mutating func sweepAll() throws {
+        plans = []
         while true {
             switch store.sweepStep(maxKeys: random.next(in: 1..<200)) {
             case .idle: return
@@ -339,6 +388,7 @@ struct Driver {
 
     /// Opens the backend anew and replays what was not persisted.
     mutating func reopen(_ backend: any Backend) throws {
+        plans = []
         store = try Store.open(backend: backend, options: options)
         reader = try store.makeReader()
         let applied = Int(store.appliedIndex.rawValue)

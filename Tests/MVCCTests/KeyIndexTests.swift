@@ -152,6 +152,40 @@ import Testing
         }
     }
 
+    /// Three levels, up and down again, so that inner nodes split and merge too.
+    @Test(arguments: 0..<3)
+    func manyKeys(seed: Int) {
+        var random = PRNG(seed: UInt64(seed))
+        var index = KeyIndex()
+        var path = IndexPath()
+        var alive: Set<Bytes> = []
+        var main: Int64 = 1
+        for phase in 0..<4 {
+            for _ in 0..<12_000 {
+                main += 1
+                let number = random.next(in: 0..<20_000)
+                let key = Bytes(utf8: "/registry/\(number % 7)/\(number)")
+                let isDelete = phase % 2 == 1 && alive.contains(key)
+                if isDelete { alive.remove(key) } else { alive.insert(key) }
+                Self.add(&index, &path, key, main: main, isDelete: isDelete, bytes: 40)
+            }
+            index.checkInvariants()
+            #expect(index.root.pointee.level == 2)
+            _ = Self.sweep(&index, &path, to: main + 1)
+            index.checkInvariants()
+            #expect(index.entryCount == alive.count && index.totals.liveKeys == alive.count)
+        }
+        for key in alive.sorted() {
+            main += 1
+            Self.add(&index, &path, key, main: main, isDelete: true, bytes: 40)
+            if main % 50 == 0 { _ = Self.sweep(&index, &path, to: main) }
+            if main % 500 == 0 { index.checkInvariants() }
+        }
+        _ = Self.sweep(&index, &path, to: main + 1)
+        index.checkInvariants()
+        #expect(index.entryCount == 0 && index.root.isLeaf)
+    }
+
     /// Ascending keys fill their leaves; a descent through them finds all.
     @Test func ascendingKeysFillLeaves() {
         var index = KeyIndex()

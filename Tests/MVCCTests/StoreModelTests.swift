@@ -17,7 +17,8 @@ import Testing
         for step in 0..<steps {
             switch driver.random.next(in: 0..<100) {
             case 0..<35: try driver.write()
-            case 35..<65: try driver.read()
+            case 35..<55: try driver.read()
+            case 55..<65: try driver.stepPlans()
             case 65..<80: try driver.persist()
             case 80..<84: try driver.compact()
             case 84..<90: _ = driver.store.sweepStep(maxKeys: driver.random.next(in: 1..<50))

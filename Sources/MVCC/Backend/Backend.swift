@@ -16,7 +16,8 @@ package protocol Backend: AnyObject, Sendable {
     var sizes: BackendSizes { get }
     /// Where the data is, for messages.
     var path: String { get }
-    /// Ends the use of the backend; every reader must have been dropped.
+    /// Ends the use of the backend: no commit and no new image afterwards. The file is let go when the backend and all its
+    /// readers have been dropped.
     func close()
 }
 
@@ -91,6 +92,8 @@ package struct MetaChange: Equatable, Sendable {
 package struct PersistBatch: Sendable {
     /// Consecutive, in order; above everything stored before.
     package var revisions: [RevisionEvents] = []
+    /// In a restore, instead of `revisions`: ascending, above everything stored before, with gaps.
+    package var imageRecords: [ImageRecord] = []
     /// Ascending; all stored before.
     package var deletions: [Revision] = []
     /// In order; a later change of a key replaces an earlier one. Holds the store's own entries too (`MetaKey`).
@@ -102,7 +105,9 @@ package struct PersistBatch: Sendable {
 
     package init() {}
 
-    package var isEmpty: Bool { revisions.isEmpty && deletions.isEmpty && meta.isEmpty }
+    package var isEmpty: Bool {
+        revisions.isEmpty && imageRecords.isEmpty && deletions.isEmpty && meta.isEmpty
+    }
 }
 
 /// The point up to which effects are in a batch.

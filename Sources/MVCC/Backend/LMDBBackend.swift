@@ -51,7 +51,7 @@ package final class LMDBBackend: Backend, @unchecked Sendable {
         self.pageBytes = pageBytes
     }
 
-    deinit { close() }
+    deinit { mdb_env_close(environment) }
 
     /// Opens or makes the file at `path`; beside it LMDB keeps a lock file, `path` with `-lock`. One process at a time:
     /// the caller locks the directory.
@@ -104,18 +104,17 @@ package final class LMDBBackend: Backend, @unchecked Sendable {
         }
     }
 
-    /// Every reader must have been dropped.
-    package func close() {
-        if !isClosed.exchange(true, ordering: .acquiringAndReleasing) { mdb_env_close(environment) }
-    }
+    package func close() { isClosed.store(true, ordering: .releasing) }
+
+    var isOpen: Bool { !isClosed.load(ordering: .acquiring) }
 
     package func makeReader() throws(StoreError) -> any BackendReader {
-        if isClosed.load(ordering: .acquiring) { throw .closed }
+        if !isOpen { throw .closed }
         return try LMDBReader(self)
     }
 
     package var sizes: BackendSizes {
-        guard !isClosed.load(ordering: .acquiring) else { return BackendSizes(fileBytes: 0, inUseBytes: 0) }
+        guard isOpen else { return BackendSizes(fileBytes: 0, inUseBytes: 0) }
         var info = MDB_envinfo()
         var transaction: OpaquePointer?
         guard mdb_env_info(environment, &info) == 0,
@@ -136,7 +135,7 @@ package final class LMDBBackend: Backend, @unchecked Sendable {
 
     package func commit(_ batch: PersistBatch) throws(StoreError) {
         if isPoisoned.load(ordering: .acquiring) { throw .poisoned }
-        if isClosed.load(ordering: .acquiring) { throw .closed }
+        if !isOpen { throw .closed }
         do throws(StoreError) {
             try store(batch)
         } catch {
@@ -156,8 +155,12 @@ package final class LMDBBackend: Backend, @unchecked Sendable {
             for revision in batch.deletions { try delete(revision, cursor) }
             for entry in batch.revisions {
                 for (sub, event) in entry.events.enumerated() {
-                    try append(event, at: Revision(main: entry.main, sub: UInt32(sub)), cursor)
+                    let revision = Revision(main: entry.main, sub: UInt32(sub))
+                    try append(revision, count: event.storedCount, cursor) { StoredValue.write(event, to: $0) }
                 }
+            }
+            for record in batch.imageRecords {
+                try append(record.revision, count: record.bytes.count, cursor) { StoredValue.write(record, to: $0) }
             }
         } catch {
             mdb_txn_abort(transaction)
@@ -184,15 +187,18 @@ package final class LMDBBackend: Backend, @unchecked Sendable {
         try LMDBError.check(code, "removing revision \(revision.main)")
     }
 
-    private func append(_ event: Event, at revision: Revision, _ cursor: OpaquePointer?) throws(StoreError) {
+    @inline(__always)
+    private func append(
+        _ revision: Revision, count: Int, _ cursor: OpaquePointer?, _ write: (UnsafeMutableRawPointer) -> Void
+    ) throws(StoreError) {
         var space = (UInt64(0), UInt64(0))
         let code = withUnsafeMutableBytes(of: &space) { buffer in
             RevisionKey.write(revision, to: buffer.baseAddress.unsafelyUnwrapped)
             var key = MDB_val(mv_size: RevisionKey.byteCount, mv_data: buffer.baseAddress)
             // LMDB makes the room and the record is written there: one copy.
-            var value = MDB_val(mv_size: StoredValue.headBytes + event.storedCount, mv_data: nil)
+            var value = MDB_val(mv_size: StoredValue.headBytes + count, mv_data: nil)
             let code = mdb_cursor_put(cursor, &key, &value, UInt32(MDB_APPEND) | UInt32(MDB_RESERVE))
-            if code == 0 { StoredValue.write(event, to: value.mv_data) }
+            if code == 0 { write(value.mv_data) }
             return code
         }
         if code == MDB_KEYEXIST {

@@ -48,11 +48,22 @@ enum StoredValue {
     }
 
     static func write(_ event: Event, to target: UnsafeMutableRawPointer) {
-        target.storeBytes(of: event.checksum.littleEndian, as: UInt32.self)
-        target.storeBytes(of: event.isDelete ? RecordChecksum.tombstoneFlag : 0, toByteOffset: 4, as: UInt8.self)
-        event.withStored { bytes in
-            if let base = bytes.baseAddress { (target + headBytes).copyMemory(from: base, byteCount: bytes.count) }
+        event.withStored { write($0, checksum: event.checksum, isTombstone: event.isDelete, to: target) }
+    }
+
+    static func write(_ record: ImageRecord, to target: UnsafeMutableRawPointer) {
+        record.bytes.withUnsafeBytes {
+            write($0, checksum: record.checksum, isTombstone: record.isTombstone, to: target)
         }
+    }
+
+    @inline(__always)
+    private static func write(
+        _ bytes: UnsafeRawBufferPointer, checksum: UInt32, isTombstone: Bool, to target: UnsafeMutableRawPointer
+    ) {
+        target.storeBytes(of: checksum.littleEndian, as: UInt32.self)
+        target.storeBytes(of: isTombstone ? RecordChecksum.tombstoneFlag : 0, toByteOffset: 4, as: UInt8.self)
+        if let base = bytes.baseAddress { (target + headBytes).copyMemory(from: base, byteCount: bytes.count) }
     }
 }
 

@@ -31,6 +31,7 @@ final class LMDBReader: BackendReader {
 
     func begin() throws(StoreError) {
         invariant(!isOpen, "an image is open")
+        if !backend.isOpen { throw .closed }
         try LMDBError.check(mdb_txn_renew(transaction), "mdb_txn_renew")
         let code = mdb_cursor_renew(transaction, cursor)
         if code != 0 {

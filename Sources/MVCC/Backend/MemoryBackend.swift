@@ -45,6 +45,7 @@ package final class MemoryBackend: Backend {
         var commits = 0
         var failures: [Int: FailureOutcome] = [:]
         var isPoisoned = false
+        var isClosed = false
     }
 
     private let state = Mutex(State())
@@ -61,11 +62,12 @@ package final class MemoryBackend: Backend {
         state.withLock { $0.failures[$0.commits + number] = outcome }
     }
 
-    /// The process dies: what was not committed is gone, and so is the poison. Stores and readers of before must not be
+    /// The process dies: what was not committed is gone, and so are poison and closure. Stores and readers of before must not be
     /// used any more.
     package func crash() {
         state.withLock {
             $0.isPoisoned = false
+            $0.isClosed = false
             $0.failures = [:]
         }
     }
@@ -94,10 +96,11 @@ package final class MemoryBackend: Backend {
         }
     }
 
-    package func close() {}
+    package func close() { state.withLock { $0.isClosed = true } }
 
     package func commit(_ batch: PersistBatch) throws(StoreError) {
         let failure: StoreError? = state.withLock { state in
+            if state.isClosed { return .closed }
             if state.isPoisoned { return .poisoned }
             state.commits += 1
             switch state.failures.removeValue(forKey: state.commits) {
@@ -133,6 +136,13 @@ package final class MemoryBackend: Backend {
                 image.records.append(record)
             }
         }
+        for record in batch.imageRecords {
+            invariant(image.records.last.map { $0.revision < record.revision } ?? true, "revisions out of order")
+            image.records.append(
+                record.bytes.withUnsafeBytes {
+                    Record(record.revision, isTombstone: record.isTombstone, checksum: record.checksum, $0)
+                })
+        }
         for change in batch.meta { image.meta[change.key] = change.value }
     }
 
@@ -150,7 +160,8 @@ package final class MemoryBackend: Backend {
 
         func begin() throws(StoreError) {
             invariant(image == nil, "an image is open")
-            image = backend.state.withLock { $0.image }
+            image = backend.state.withLock { $0.isClosed ? nil : $0.image }
+            if image == nil { throw .closed }
         }
 
         func end() { image = nil }

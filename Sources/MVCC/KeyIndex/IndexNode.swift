@@ -58,12 +58,13 @@ struct IndexSeparator {
     func free() { base?.deallocate() }
 }
 
-/// A node of the key index: a header followed, in one block of memory, by `capacity` heads and, in a leaf, as many
-/// entries, in an inner node as many separators, children and totals.
+/// A node of the key index: a header followed, in one block of memory, by the prefix, `capacity` heads and, in a leaf, as
+/// many entries, in an inner node as many separators, children and totals.
 ///
-/// All keys of a node share their first `prefixCount` bytes. A key's *head* is the next eight bytes as a big-endian
-/// number, zero-padded: heads order as their keys do, equal heads say nothing. A search compares the prefix once and
-/// then numbers that lie side by side; it looks at a key's own bytes (a cache miss) only where heads are equal.
+/// All keys of a node share their first `prefixCount` bytes, which are kept in the node. A key's *head* is the next eight
+/// bytes as a big-endian number, zero-padded: heads order as their keys do; equal heads say that the keys are equal only
+/// where both end within them and are of one length. A search compares the prefix once and then numbers that lie side by
+/// side; it looks at a key's own bytes, which are elsewhere (a cache miss), only where that does not decide.
 struct IndexNode {
     var count: Int32
     /// 0 for a leaf.
@@ -74,33 +75,25 @@ struct IndexNode {
     var previous: IndexNodePointer?
 
     static let capacity = 64
+    /// A longer shared prefix is not made use of.
+    static let prefixMax = 96
 }
 
 typealias IndexNodePointer = UnsafeMutablePointer<IndexNode>
 
 extension UnsafeMutablePointer<IndexNode> {
-    private static var headsOffset: Int { MemoryLayout<IndexNode>.stride }
+    private static var prefixOffset: Int { MemoryLayout<IndexNode>.stride }
+    private static var headsOffset: Int { prefixOffset + IndexNode.prefixMax }
     private static var bodyOffset: Int { headsOffset + IndexNode.capacity * 8 }
     private static var childrenOffset: Int { bodyOffset + IndexNode.capacity * MemoryLayout<IndexSeparator>.stride }
     private static var totalsOffset: Int { childrenOffset + IndexNode.capacity * 8 }
 
-    static func makeLeaf() -> IndexNodePointer {
-        make(level: 0, bytes: bodyOffset + IndexNode.capacity * MemoryLayout<KeyEntry>.stride)
+    /// What a node of either kind takes.
+    static var byteCount: Int {
+        let leaf = bodyOffset + IndexNode.capacity * MemoryLayout<KeyEntry>.stride
+        let inner = totalsOffset + IndexNode.capacity * MemoryLayout<IndexTotals>.stride
+        return Swift.max(leaf, inner)
     }
-
-    static func makeInner(level: Int32) -> IndexNodePointer {
-        make(level: level, bytes: totalsOffset + IndexNode.capacity * MemoryLayout<IndexTotals>.stride)
-    }
-
-    private static func make(level: Int32, bytes: Int) -> IndexNodePointer {
-        let block = UnsafeMutableRawPointer.allocate(byteCount: bytes, alignment: 8)
-        let node = block.bindMemory(to: IndexNode.self, capacity: 1)
-        node.initialize(to: IndexNode(count: 0, level: level, prefixCount: 0, next: nil, previous: nil))
-        return node
-    }
-
-    /// Frees the node alone, not what it holds.
-    func freeNode() { UnsafeMutableRawPointer(self).deallocate() }
 
     var isLeaf: Bool { pointee.level == 0 }
     var count: Int {
@@ -111,6 +104,7 @@ extension UnsafeMutablePointer<IndexNode> {
     private func array<T>(_ offset: Int, _: T.Type) -> UnsafeMutablePointer<T> {
         (UnsafeMutableRawPointer(self) + offset).assumingMemoryBound(to: T.self)
     }
+    var prefix: UnsafeMutableRawPointer { UnsafeMutableRawPointer(self) + Self.prefixOffset }
     var heads: UnsafeMutablePointer<UInt64> { array(Self.headsOffset, UInt64.self) }
     /// Of a leaf.
     var entries: UnsafeMutablePointer<KeyEntry> { array(Self.bodyOffset, KeyEntry.self) }
@@ -129,6 +123,11 @@ extension UnsafeMutablePointer<IndexNode> {
         isLeaf ? entries[index].keyBytes : separators[index].bytes
     }
 
+    @inline(__always)
+    private func keyCount(_ index: Int) -> Int {
+        isLeaf ? Int(entries[index].keyCount) : separators[index].count
+    }
+
     // MARK: Searching
 
     /// The first position whose key is not below `key`, and whether it is equal.
@@ -141,7 +140,7 @@ extension UnsafeMutablePointer<IndexNode> {
         if prefix > 0 {
             let common = Swift.min(prefix, key.count)
             if common > 0 {
-                let order = memcmp(key.baseAddress.unsafelyUnwrapped, self.key(first).baseAddress.unsafelyUnwrapped, common)
+                let order = memcmp(key.baseAddress.unsafelyUnwrapped, self.prefix, common)
                 if order != 0 { return (order < 0 ? first : end, false) }
             }
             if key.count < prefix { return (first, false) }
@@ -158,6 +157,9 @@ extension UnsafeMutablePointer<IndexNode> {
             length = isBelow ? length - half - 1 : half
         }
         if low == end || heads[low] != wanted { return (low, false) }
+        if key.count <= prefix + 8, keyCount(low) == key.count, low + 1 == end || heads[low + 1] != wanted {
+            return (low, true)
+        }
         return lowerBoundAmongEqualHeads(key, from: low, prefix: prefix, head: wanted)
     }
 
@@ -208,13 +210,13 @@ extension UnsafeMutablePointer<IndexNode> {
 
     /// Prepares for a key that is about to be placed: shortens the prefix where the key does not share all of it.
     func admit(_ key: UnsafeRawBufferPointer) {
-        let first = firstKey
-        if first >= count {
-            pointee.prefixCount = Int32(key.count)
+        if firstKey >= count {
+            setPrefix(key, count: Swift.min(key.count, IndexNode.prefixMax))
             return
         }
-        let shared = commonPrefix(key, self.key(first), atMost: Int(pointee.prefixCount))
-        if shared < pointee.prefixCount {
+        let known = UnsafeRawBufferPointer(start: prefix, count: Int(pointee.prefixCount))
+        let shared = commonPrefix(key, known, atMost: known.count)
+        if shared < known.count {
             pointee.prefixCount = Int32(shared)
             refreshHeads()
         }
@@ -227,12 +229,17 @@ extension UnsafeMutablePointer<IndexNode> {
             pointee.prefixCount = 0
             return
         }
-        let longest = commonPrefix(key(first), key(count - 1), atMost: Int(Int32.max))
-        pointee.prefixCount = Int32(longest)
+        let key = self.key(first)
+        setPrefix(key, count: commonPrefix(key, self.key(count - 1), atMost: IndexNode.prefixMax))
         refreshHeads()
     }
 
-    func refreshHeads() {
+    private func setPrefix(_ key: UnsafeRawBufferPointer, count: Int) {
+        pointee.prefixCount = Int32(count)
+        if count > 0 { prefix.copyMemory(from: key.baseAddress.unsafelyUnwrapped, byteCount: count) }
+    }
+
+    private func refreshHeads() {
         let prefix = Int(pointee.prefixCount)
         let first = firstKey
         if first < count {

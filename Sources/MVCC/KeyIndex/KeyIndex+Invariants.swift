@@ -49,6 +49,7 @@ private struct IndexWalk {
 
     private func checkKeys(_ node: IndexNodePointer, from: UnsafeRawBufferPointer?, to: UnsafeRawBufferPointer?) {
         let prefix = Int(node.pointee.prefixCount)
+        let known = UnsafeRawBufferPointer(start: node.prefix, count: prefix)
         guard node.firstKey < node.count else { return }
         for index in node.firstKey..<node.count {
             let key = node.key(index)
@@ -57,7 +58,7 @@ private struct IndexWalk {
             if let to { invariant(compareBytes(key, to) < 0, "a key above its node's range") }
             invariant(key.count >= prefix, "a key shorter than its node's prefix")
             invariant(
-                commonPrefix(key, node.key(node.firstKey), atMost: prefix) == prefix, "a key without its node's prefix")
+                commonPrefix(key, known, atMost: prefix) == prefix, "a key without its node's prefix")
             invariant(node.heads[index] == node.head(of: key, from: prefix), "a head")
         }
     }

@@ -29,7 +29,7 @@ extension KeyIndex {
         var level = path.depth - 1
         while level > 0, path[level - 1].node.count == IndexNode.capacity { level -= 1 }
         if level == 0 {
-            let top = IndexNodePointer.makeInner(level: root.pointee.level + 1)
+            let top = pool.makeNode(level: root.pointee.level + 1)
             top.count = 1
             (top.separators).initialize(to: IndexSeparator())
             (top.children).initialize(to: root)
@@ -41,7 +41,7 @@ extension KeyIndex {
         }
     }
 
-    private func split(childAt index: Int, of parent: IndexNodePointer, insertionIndex: Int) {
+    private mutating func split(childAt index: Int, of parent: IndexNodePointer, insertionIndex: Int) {
         let left = parent.children[index]
         let right: IndexNodePointer
         let separator: IndexSeparator
@@ -62,8 +62,8 @@ extension KeyIndex {
         parent.totals[index] = left.sum()
     }
 
-    private func moveEntries(of left: IndexNodePointer, from middle: Int) -> IndexNodePointer {
-        let right = IndexNodePointer.makeLeaf()
+    private mutating func moveEntries(of left: IndexNodePointer, from middle: Int) -> IndexNodePointer {
+        let right = pool.makeNode(level: 0)
         right.count = left.count - middle
         right.entries.update(from: left.entries + middle, count: right.count)
         left.count = middle
@@ -74,10 +74,10 @@ extension KeyIndex {
         return right
     }
 
-    private func moveChildren(
+    private mutating func moveChildren(
         of left: IndexNodePointer, from middle: Int
     ) -> (IndexNodePointer, IndexSeparator) {
-        let right = IndexNodePointer.makeInner(level: left.pointee.level)
+        let right = pool.makeNode(level: left.pointee.level)
         right.count = left.count - middle
         right.children.update(from: left.children + middle, count: right.count)
         right.totals.update(from: left.totals + middle, count: right.count)
@@ -136,7 +136,7 @@ extension KeyIndex {
             if node.count >= Self.fillMin { break }
             if node.count == 0 {
                 unlinkIfLeaf(node)
-                node.freeNode()
+                pool.giveBack(node)
                 removeChild(at: index, of: parent)
             } else if index + 1 < parent.count, fits(node, parent.children[index + 1]) {
                 merge(childAt: index + 1, intoPreviousOf: parent)
@@ -150,18 +150,18 @@ extension KeyIndex {
         while !root.isLeaf, root.count == 1 {
             let child = root.children[0]
             root.separators[0].free()
-            root.freeNode()
+            pool.giveBack(root)
             root = child
         }
         if !root.isLeaf, root.count == 0 {
-            root.freeNode()
-            root = .makeLeaf()
+            pool.giveBack(root)
+            root = pool.makeNode(level: 0)
         }
     }
 
     private func fits(_ a: IndexNodePointer, _ b: IndexNodePointer) -> Bool { a.count + b.count <= Self.mergedMax }
 
-    private func merge(childAt index: Int, intoPreviousOf parent: IndexNodePointer) {
+    private mutating func merge(childAt index: Int, intoPreviousOf parent: IndexNodePointer) {
         let left = parent.children[index - 1]
         let right = parent.children[index]
         let start = left.count
@@ -176,7 +176,7 @@ extension KeyIndex {
         }
         left.count += right.count
         left.refreshPrefix()
-        right.freeNode()
+        pool.giveBack(right)
         parent.totals[index - 1] += parent.totals[index]
         removeChild(at: index, of: parent)
     }

@@ -10,6 +10,7 @@ import Primitives
 /// the lock. Nothing here takes it. Memory: 56 bytes a key, 8 for its head, its bytes, 32 for each older version.
 struct KeyIndex: ~Copyable {
     var root: IndexNodePointer
+    var pool = NodePool()
     /// Sums over all keys.
     var totals = IndexTotals()
     /// Keys with any version, deleted ones too.
@@ -19,20 +20,20 @@ struct KeyIndex: ~Copyable {
     /// The stored records' bytes of all versions.
     var recordBytes = 0
 
-    init() { root = .makeLeaf() }
+    init() { root = pool.makeNode(level: 0) }
 
-    deinit { Self.freeSubtree(root) }
+    deinit { Self.freeContents(root) }
 
-    private static func freeSubtree(_ node: IndexNodePointer) {
+    /// Frees what the nodes hold; they themselves go with the pool.
+    private static func freeContents(_ node: IndexNodePointer) {
         if node.isLeaf {
             for index in 0..<node.count { node.entries[index].free() }
         } else {
             for index in 0..<node.count {
                 node.separators[index].free()
-                freeSubtree(node.children[index])
+                freeContents(node.children[index])
             }
         }
-        node.freeNode()
     }
 
     // MARK: Looking up

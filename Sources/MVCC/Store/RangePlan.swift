@@ -8,7 +8,7 @@ import Wire
 package struct RangePlan: ~Copyable, @unchecked Sendable {
     // Used on its reader's thread only.
     private let reader: StoreReader
-    private let state: RangeState
+    private let state: UnsafeMutablePointer<RangeState>
     /// The revision the rows are read at.
     package let queryRevision: Int64
     /// The current revision when the plan was made.
@@ -22,10 +22,10 @@ package struct RangePlan: ~Copyable, @unchecked Sendable {
     /// The exact length of all rows, each with tag and length as an element of field 2 (`RangeResponse.kvs`).
     package let rowBytes: Int
 
-    init(_ reader: StoreReader, _ state: RangeState, _ summary: RangeSummary) {
+    init(_ reader: StoreReader, _ state: UnsafeMutablePointer<RangeState>, _ summary: RangeSummary) {
         self.reader = reader
         self.state = state
-        queryRevision = state.revision
+        queryRevision = state.pointee.revision
         headerRevision = summary.headerRevision
         count = Int64(summary.count)
         more = summary.more
@@ -39,17 +39,17 @@ package struct RangePlan: ~Copyable, @unchecked Sendable {
     /// `writeSlice` must be called with; 0 when all rows have been written.
     package mutating func prepareSlice(maxBytes: Int) -> Int {
         reader.threadOwner.check("a range plan")
-        if state.isPrepared { return state.sliceBytes }
-        reader.prepareSlice(state, maxBytes: maxBytes)
-        return state.sliceBytes
+        if !state.pointee.isPrepared { reader.prepareSlice(&state.pointee, maxBytes: maxBytes) }
+        return state.pointee.sliceBytes
     }
 
     /// Writes the prepared rows. Throws `.corrupted` for a record that is not what was written, `.system` when the
     /// backend cannot be read; the plan is then of no further use.
     package mutating func writeSlice(into buffer: UnsafeMutableRawBufferPointer) throws(StoreError) {
         reader.threadOwner.check("a range plan")
-        invariant(state.isPrepared && buffer.count == state.sliceBytes, "a slice into \(buffer.count) bytes")
-        try reader.writeSlice(state, into: buffer)
+        invariant(
+            state.pointee.isPrepared && buffer.count == state.pointee.sliceBytes, "a slice into \(buffer.count) bytes")
+        try reader.writeSlice(&state.pointee, into: buffer)
     }
 
     /// Writes all rows that are left, `rowBytes` when none has been written yet.
@@ -94,7 +94,8 @@ extension StoreReader {
         threadOwner.check("a store reader")
         let state = takeState()
         do throws(StoreError) {
-            let summary = query.isSingle ? try planSingle(query, state) : try planSpan(query, state)
+            let summary = query.isSingle
+                ? try planSingle(query, &state.pointee) : try planSpan(query, &state.pointee)
             return RangePlan(self, state, summary)
         } catch {
             giveBack(state)
@@ -102,7 +103,7 @@ extension StoreReader {
         }
     }
 
-    private func planSingle(_ query: RangeQuery, _ state: RangeState) throws(StoreError) -> RangeSummary {
+    private func planSingle(_ query: RangeQuery, _ state: inout RangeState) throws(StoreError) -> RangeSummary {
         try store.withState { (shared) throws(StoreError) -> RangeSummary in
             let revisions = try resolveRevision(query.revision, shared)
             state.revision = revisions.query
@@ -112,16 +113,16 @@ extension StoreReader {
             summary.count = 1
             if query.countOnly || !query.filter.passes(version) { return summary }
             state.keysOnly = query.keysOnly
-            append(entry, version, to: state, shared)
+            append(entry, version, to: &state, shared)
             summary.rowCount = 1
             summary.rowBytes = state.sliceBytes
             state.isPrepared = true
-            if state.needsDisk { pin(state) }
+            if state.needsDisk { pin(&state) }
             return summary
         }
     }
 
-    private func planSpan(_ query: RangeQuery, _ state: RangeState) throws(StoreError) -> RangeSummary {
+    private func planSpan(_ query: RangeQuery, _ state: inout RangeState) throws(StoreError) -> RangeSummary {
         guard let span = query.span else {
             return try store.withState { (shared) throws(StoreError) -> RangeSummary in
                 let revisions = try resolveRevision(query.revision, shared)
@@ -137,16 +138,16 @@ extension StoreReader {
         state.rowsLeft = limit
         var summary = RangeSummary(headerRevision: 0)
         let isPlain = query.target == .key && !query.hasFilters && !query.keysOnly && !state.descending
-        let isDone = try countSpan(query, state, &summary, gathers: isPlain && !query.countOnly, limit: limit)
+        let isDone = try countSpan(query, &state, &summary, gathers: isPlain && !query.countOnly, limit: limit)
         if query.countOnly {
             summary.rowBytes = 0
-            unpinIfPinned(state)
+            unpinIfPinned(&state)
             return summary
         }
         if isDone { return summary }
         state.setSpan(span)
         if query.target != .key {
-            try planSorted(query, state, &summary)
+            try planSorted(query, &state, &summary)
         } else {
             state.mode = .natural
             // The sums count from the first key on: they hold where the rows do too, or where all keys are rows.
@@ -154,7 +155,7 @@ extension StoreReader {
                 summary.rowCount = min(summary.count, limit)
                 summary.more = summary.count > limit
             } else {
-                measureRows(query, state, &summary, limit: limit)
+                measureRows(query, &state, &summary, limit: limit)
                 state.setSpan(span)
                 state.rowsLeft = summary.rowCount
             }
@@ -162,13 +163,13 @@ extension StoreReader {
         return summary
     }
 
-    private func unpinIfPinned(_ state: RangeState) {
-        if state.isPinned { unpin(state) }
+    private func unpinIfPinned(_ state: inout RangeState) {
+        if state.isPinned { unpin(&state) }
     }
 
     /// Counts the span and pins its revision. With `gathers`, also takes the rows of a small answer; true when it did.
     private func countSpan(
-        _ query: RangeQuery, _ state: RangeState, _ summary: inout RangeSummary, gathers: Bool, limit: Int
+        _ query: RangeQuery, _ state: inout RangeState, _ summary: inout RangeSummary, gathers: Bool, limit: Int
     ) throws(StoreError) -> Bool {
         var tally = RangeTally(rowsMax: limit, leavesMax: RangeLimits.leavesPerStep)
         var isGathered = false
@@ -179,7 +180,7 @@ extension StoreReader {
                     let revisions = try resolveRevision(query.revision, shared)
                     state.revision = revisions.query
                     summary.headerRevision = revisions.header
-                    pin(state)
+                    pin(&state)
                     isFirst = false
                 }
                 tally.leavesLeft = RangeLimits.leavesPerStep
@@ -191,7 +192,7 @@ extension StoreReader {
                     state.resume(at: next)
                     state.descending = descending
                 } else if gathers {
-                    isGathered = gatherSmall(query, state, tally, shared, limit: limit)
+                    isGathered = gatherSmall(query, &state, tally, shared, limit: limit)
                 }
             }
         } while tally.resume != nil
@@ -200,7 +201,7 @@ extension StoreReader {
         if isGathered {
             summary.rowCount = state.rows.count
             summary.more = tally.keys > limit
-            if !state.needsDisk { unpinIfPinned(state) }
+            if !state.needsDisk { unpinIfPinned(&state) }
         }
         return isGathered
     }
@@ -208,7 +209,7 @@ extension StoreReader {
     /// Takes the rows of a small answer while the lock is held anyway. False when it is not small, or when too many
     /// deleted keys lie between.
     private func gatherSmall(
-        _ query: RangeQuery, _ state: RangeState, _ tally: RangeTally, _ shared: borrowing StoreState, limit: Int
+        _ query: RangeQuery, _ state: inout RangeState, _ tally: RangeTally, _ shared: borrowing StoreState, limit: Int
     ) -> Bool {
         let rows = min(tally.keys, limit)
         guard rows <= RangeLimits.smallRows, tally.rowBytes <= RangeLimits.smallBytes, let span = query.span else {
@@ -217,7 +218,7 @@ extension StoreReader {
         if rows > 0 {
             let revision = state.revision
             _ = shared.index.scan(span, descending: false, entriesMax: RangeLimits.entriesPerStep) { entry in
-                if let version = entry.pointee.live(at: revision) { append(entry, version, to: state, shared) }
+                if let version = entry.pointee.live(at: revision) { append(entry, version, to: &state, shared) }
                 return state.rows.count < rows
             }
         }
@@ -231,14 +232,14 @@ extension StoreReader {
 
     /// Walks the span to find the number and the length of the rows where the index's sums do not tell.
     private func measureRows(
-        _ query: RangeQuery, _ state: RangeState, _ summary: inout RangeSummary, limit: Int
+        _ query: RangeQuery, _ state: inout RangeState, _ summary: inout RangeSummary, limit: Int
     ) {
         var rows = 0
         var bytes = 0
         var hasMore = false
         let revision = state.revision
         let (filter, keysOnly) = (state.filter, state.keysOnly)
-        walk(state) { (entry, _) in
+        walk(&state) { (_, entry, _) in
             guard let version = entry.pointee.live(at: revision), filter.passes(version) else { return true }
             if rows == limit {
                 hasMore = true
@@ -258,25 +259,34 @@ extension StoreReader {
     @inline(__always)
     @discardableResult
     func walk(
-        _ state: RangeState, _ body: (UnsafeMutablePointer<KeyEntry>, borrowing StoreState) -> Bool
+        _ state: inout RangeState,
+        _ body: (inout RangeState, UnsafeMutablePointer<KeyEntry>, borrowing StoreState) -> Bool
     ) -> Bool {
+        // Out of the state while it is walked, so that the body may change the state.
+        var start: [UInt8] = []
+        var end: [UInt8] = []
         while true {
+            swap(&start, &state.start)
+            swap(&end, &state.end)
             var isRefused = false
             let isFinished = store.withState { shared in
-                let end = state.withSpan { span in
-                    shared.index.scan(
-                        span, descending: state.descending, entriesMax: RangeLimits.entriesPerStep
-                    ) { entry in
-                        isRefused = !body(entry, shared)
-                        return !isRefused
+                let bound = state.hasEnd
+                let stop = start.withUnsafeBytes { start in
+                    end.withUnsafeBytes { end in
+                        shared.index.scan(
+                            KeySpan(start: start, end: bound ? end : nil), descending: state.descending,
+                            entriesMax: RangeLimits.entriesPerStep
+                        ) { entry in
+                            isRefused = !body(&state, entry, shared)
+                            return !isRefused
+                        }
                     }
                 }
-                switch end {
-                case .finished: return true
-                case .stopped(let entry):
-                    state.resume(at: entry)
-                    return false
-                }
+                swap(&start, &state.start)
+                swap(&end, &state.end)
+                guard case .stopped(let entry) = stop else { return true }
+                state.resume(at: entry)
+                return false
             }
             if isFinished { return true }
             if isRefused { return false }

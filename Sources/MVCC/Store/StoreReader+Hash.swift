@@ -48,8 +48,8 @@ extension StoreReader {
             result.hashRevision = try resolveRevision(revision, shared).query
             result.compactRevision = shared.compact
             // Pinned at the compact revision, nothing above it goes away, nor what is seen at it.
-            state.revision = max(shared.compact, 0)
-            pin(state)
+            state.pointee.revision = max(shared.compact, 0)
+            pin(&state.pointee)
             rule = KeepRule(compact: shared.compact, revision: result.hashRevision, keepsAny: false)
         }
         rule.keepsAny = hasKeys(at: result.hashRevision)
@@ -77,9 +77,9 @@ extension StoreReader {
     private func hasKeys(at revision: Int64) -> Bool {
         let state = takeState()
         defer { giveBack(state) }
-        state.revision = revision
-        state.setSpan(KeySpan(start: UnsafeRawBufferPointer(start: nil, count: 0), end: nil))
-        return !walk(state) { (entry, _) in entry.pointee.live(at: revision) == nil }
+        state.pointee.revision = revision
+        state.pointee.setSpan(KeySpan(start: UnsafeRawBufferPointer(start: nil, count: 0), end: nil))
+        return !walk(&state.pointee) { (_, entry, _) in entry.pointee.live(at: revision) == nil }
     }
 
     /// Hashes some stored revisions from `next` on; false when the persisted ones are all done, `next` being the first

@@ -5,7 +5,7 @@ extension RangeState {
     /// Whether a prepared row is not in memory.
     var needsDisk: Bool { rows.contains { $0.record == nil } }
 
-    func clearSlice() {
+    mutating func clearSlice() {
         rows.removeAll(keepingCapacity: true)
         encoded.removeAll(keepingCapacity: true)
         sliceBytes = 0
@@ -17,7 +17,7 @@ extension StoreReader {
     /// Adds a row to the slice being prepared. The lock must be held.
     @inline(__always)
     func append(
-        _ entry: UnsafeMutablePointer<KeyEntry>, _ version: KeyVersion, to state: RangeState,
+        _ entry: UnsafeMutablePointer<KeyEntry>, _ version: KeyVersion, to state: inout RangeState,
         _ shared: borrowing StoreState
     ) {
         if state.keysOnly {
@@ -31,12 +31,12 @@ extension StoreReader {
             }
             state.sliceBytes += count
         } else {
-            appendReference(version, to: state, shared)
+            appendReference(version, to: &state, shared)
         }
     }
 
     @inline(__always)
-    private func appendReference(_ version: KeyVersion, to state: RangeState, _ shared: borrowing StoreState) {
+    private func appendReference(_ version: KeyVersion, to state: inout RangeState, _ shared: borrowing StoreState) {
         state.rows.append(
             RowReference(
                 record: recordInMemory(version, shared), main: version.main, sub: version.sub,
@@ -44,33 +44,33 @@ extension StoreReader {
         state.sliceBytes += version.rowBytes
     }
 
-    func prepareSlice(_ state: RangeState, maxBytes: Int) {
+    func prepareSlice(_ state: inout RangeState, maxBytes: Int) {
         switch state.mode {
         case .done: return
-        case .natural: prepareNatural(state, maxBytes: maxBytes)
-        case .sorted: prepareSorted(state, maxBytes: maxBytes)
+        case .natural: prepareNatural(&state, maxBytes: maxBytes)
+        case .sorted: prepareSorted(&state, maxBytes: maxBytes)
         }
         state.isPrepared = state.sliceBytes > 0
     }
 
-    private func prepareNatural(_ state: RangeState, maxBytes: Int) {
+    private func prepareNatural(_ state: inout RangeState, maxBytes: Int) {
         let revision = state.revision
         let filter = state.filter
-        let isFinished = walk(state) { (entry, shared) in
+        let isFinished = walk(&state) { (state, entry, shared) in
             if state.rowsLeft == 0 { return false }
             guard let version = entry.pointee.live(at: revision), filter.passes(version) else { return true }
             let bytes =
                 state.keysOnly
                 ? KeyOnlyRow.rowBytes(keyCount: Int(entry.pointee.keyCount), version) : version.rowBytes
             if state.sliceBytes > 0, state.sliceBytes + bytes > maxBytes { return false }
-            append(entry, version, to: state, shared)
+            append(entry, version, to: &state, shared)
             state.rowsLeft -= 1
             return true
         }
         if isFinished || state.rowsLeft == 0 { state.mode = .done }
     }
 
-    private func prepareSorted(_ state: RangeState, maxBytes: Int) {
+    private func prepareSorted(_ state: inout RangeState, maxBytes: Int) {
         var isFull = false
         while !isFull, state.sortedNext < state.sorted.count {
             store.withState { shared in
@@ -94,7 +94,7 @@ extension StoreReader {
         if state.sortedNext == state.sorted.count { state.mode = .done }
     }
 
-    func writeSlice(_ state: RangeState, into buffer: UnsafeMutableRawBufferPointer) throws(StoreError) {
+    func writeSlice(_ state: inout RangeState, into buffer: UnsafeMutableRawBufferPointer) throws(StoreError) {
         var writer = ProtoWriter(buffer)
         state.encoded.withUnsafeBytes { writer.raw($0) }
         if !state.rows.isEmpty { try writeRows(state, to: &writer) }
@@ -102,7 +102,7 @@ extension StoreReader {
         state.clearSlice()
     }
 
-    private func writeRows(_ state: RangeState, to writer: inout ProtoWriter) throws(StoreError) {
+    private func writeRows(_ state: borrowing RangeState, to writer: inout ProtoWriter) throws(StoreError) {
         var isImageOpen = false
         defer { if isImageOpen { disk.end() } }
         for index in state.rows.indices {

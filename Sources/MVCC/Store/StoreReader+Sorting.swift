@@ -4,15 +4,15 @@ import Wire
 extension StoreReader {
     /// Collects the places of all rows and sorts them. A sort by value also holds the values in memory while it works.
     func planSorted(
-        _ query: RangeQuery, _ state: RangeState, _ summary: inout RangeSummary
+        _ query: RangeQuery, _ state: inout RangeState, _ summary: inout RangeSummary
     ) throws(StoreError) {
         let limit = query.limit > 0 ? Int(query.limit) : Int.max
         // As etcd has it: an order that is not given counts as ascending, but then only the first rows by key (one more
         // than the limit) are fetched and sorted.
         let fetchMax = query.order == .none && !query.hasFilters && limit < Int.max ? limit + 1 : Int.max
-        collectRows(query, state, fetchMax: fetchMax)
+        collectRows(query, &state, fetchMax: fetchMax)
         if query.target == .value {
-            try sortByValue(state, descending: query.order == .descend)
+            try sortByValue(&state, descending: query.order == .descend)
         } else if query.order == .descend {
             state.sorted.sort { ($1.key, $0.order) < ($0.key, $1.order) }
         } else {
@@ -27,12 +27,12 @@ extension StoreReader {
         state.sortedNext = 0
     }
 
-    private func collectRows(_ query: RangeQuery, _ state: RangeState, fetchMax: Int) {
+    private func collectRows(_ query: RangeQuery, _ state: inout RangeState, fetchMax: Int) {
         let revision = state.revision
         let filter = state.filter
         let keysOnly = state.keysOnly
         let target = query.target
-        walk(state) { (entry, _) in
+        walk(&state) { (state, entry, _) in
             guard let version = entry.pointee.live(at: revision), filter.passes(version) else { return true }
             if state.sorted.count == fetchMax { return false }
             let key =
@@ -50,7 +50,7 @@ extension StoreReader {
         }
     }
 
-    private func sortByValue(_ state: RangeState, descending: Bool) throws(StoreError) {
+    private func sortByValue(_ state: inout RangeState, descending: Bool) throws(StoreError) {
         // First what is in memory, then the image: what leaves the tail in between is in the image.
         var values: [Bytes?] = []
         values.reserveCapacity(state.sorted.count)

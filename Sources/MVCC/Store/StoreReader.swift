@@ -11,7 +11,7 @@ package final class StoreReader: @unchecked Sendable {
     let disk: any BackendReader
     private let slot: PinSlot?
     private var pins = PinSet()
-    private var idle: [RangeState] = []
+    private var idle: [UnsafeMutablePointer<RangeState>] = []
     let threadOwner = ThreadOwner()
     /// Idle plan states kept for the next plans.
     private static let idleMax = 64
@@ -33,6 +33,7 @@ package final class StoreReader: @unchecked Sendable {
     }
 
     deinit {
+        for state in idle { Self.free(state) }
         guard let owner, let slot else { return }
         owner.withState { $0.pins.removeAll { $0 === slot } }
     }
@@ -44,25 +45,35 @@ package final class StoreReader: @unchecked Sendable {
 
     // MARK: Plan states
 
-    func takeState() -> RangeState { idle.popLast() ?? RangeState() }
+    func takeState() -> UnsafeMutablePointer<RangeState> {
+        if let state = idle.popLast() { return state }
+        let state = UnsafeMutablePointer<RangeState>.allocate(capacity: 1)
+        state.initialize(to: RangeState())
+        return state
+    }
 
-    func giveBack(_ state: RangeState) {
+    func giveBack(_ state: UnsafeMutablePointer<RangeState>) {
         threadOwner.check("a store reader")
-        if state.isPinned { unpin(state) }
-        if idle.count < Self.idleMax, state.reset() { idle.append(state) }
+        if state.pointee.isPinned { unpin(&state.pointee) }
+        if idle.count < Self.idleMax, state.pointee.reset() { idle.append(state) } else { Self.free(state) }
+    }
+
+    private static func free(_ state: UnsafeMutablePointer<RangeState>) {
+        state.deinitialize(count: 1)
+        state.deallocate()
     }
 
     // MARK: Pins
 
     /// Keeps what the plan's revision needs from being removed. The store's lock must be held.
-    func pin(_ state: RangeState) {
+    func pin(_ state: inout RangeState) {
         guard let slot else { return }
         pins.add(state.revision)
         state.isPinned = true
         slot.oldest.store(pins.oldest, ordering: .relaxed)
     }
 
-    func unpin(_ state: RangeState) {
+    func unpin(_ state: inout RangeState) {
         guard let slot else { return }
         pins.remove(state.revision)
         state.isPinned = false
