@@ -1,0 +1,119 @@
+import Foundation
+import NIOConcurrencyHelpers
+
+/// A process started by a test. It is ended by its process identifier, at the latest when the test program ends.
+final class ChildProcess: Sendable {
+    let pid: pid_t
+    private let status = NIOLockedValueBox<Int32?>(nil)
+
+    /// Starts `arguments[0]`. Output and errors go to the end of the files given.
+    init(
+        _ arguments: [String], environment extra: [String: String] = [:], input: String = "/dev/null",
+        output: String, errors: String
+    ) throws {
+        var actions = posix_spawn_file_actions_t()
+        posix_spawn_file_actions_init(&actions)
+        defer { posix_spawn_file_actions_destroy(&actions) }
+        posix_spawn_file_actions_addopen(&actions, 0, input, O_RDONLY, 0)
+        posix_spawn_file_actions_addopen(&actions, 1, output, O_WRONLY | O_CREAT | O_APPEND, 0o600)
+        if errors == output {
+            posix_spawn_file_actions_adddup2(&actions, 1, 2)
+        } else {
+            posix_spawn_file_actions_addopen(&actions, 2, errors, O_WRONLY | O_CREAT | O_APPEND, 0o600)
+        }
+        let variables = ProcessInfo.processInfo.environment
+            .filter { !$0.key.hasPrefix("ETCD") }
+            .merging(extra) { _, new in new }
+        let argv: [UnsafeMutablePointer<CChar>?] = arguments.map { strdup($0) } + [nil]
+        let envp: [UnsafeMutablePointer<CChar>?] = variables.map { strdup("\($0.key)=\($0.value)") } + [nil]
+        defer { for pointer in argv + envp { free(pointer) } }
+        var pid: pid_t = 0
+        let result = posix_spawnp(&pid, arguments[0], &actions, nil, argv, envp)
+        guard result == 0 else {
+            throw TestFailure("cannot start \(arguments[0]): \(String(cString: strerror(result)))")
+        }
+        self.pid = pid
+        Guardian.shared.watch(pid)
+    }
+
+    deinit {
+        if exitStatus == nil {
+            kill(pid, SIGKILL)
+            var raw: Int32 = 0
+            waitpid(pid, &raw, 0)
+            Guardian.shared.forget(pid)
+        }
+    }
+
+    /// The exit code, or 128 and the signal's number; nil while the process runs.
+    var exitStatus: Int32? {
+        status.withLockedValue { status in
+            if let status { return status }
+            var raw: Int32 = 0
+            guard waitpid(pid, &raw, WNOHANG) == pid else { return nil }
+            Guardian.shared.forget(pid)
+            status = raw & 0x7f == 0 ? (raw >> 8) & 0xff : 128 + (raw & 0x7f)
+            return status
+        }
+    }
+
+    func signal(_ number: Int32) {
+        status.withLockedValue { status in
+            if status == nil { kill(pid, number) }
+        }
+    }
+
+    /// Waits for the end of the process; nil when it still runs after `limit`.
+    func wait(atMost limit: Duration) async -> Int32? {
+        let deadline = ContinuousClock.now + limit
+        var pause = Duration.microseconds(500)
+        while true {
+            if let exitStatus { return exitStatus }
+            if ContinuousClock.now >= deadline { return nil }
+            try? await Task.sleep(for: pause)
+            pause = min(pause * 2, .milliseconds(5))
+        }
+    }
+}
+
+/// A shell that kills what is left of the tests' processes when the test program ends, in whatever way.
+private final class Guardian: Sendable {
+    static let shared = Guardian()
+
+    /// glibc's POSIX_SPAWN_SETSID, which Swift does not import.
+    private static let newSession: Int16 = 0x80
+
+    private let descriptor: Int32
+
+    private init() {
+        let script = """
+            p=' '; while read -r x; do case $x in -*) p=$(printf '%s' "$p" | sed "s/ ${x#-} / /");; \
+            *) p="$p$x ";; esac; done; [ "$p" = ' ' ] || kill -9 $p 2>/dev/null
+            """
+        var ends: [Int32] = [0, 0]
+        guard pipe(&ends) == 0 else { fatalError("no pipe: \(String(cString: strerror(errno)))") }
+        for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
+        var actions = posix_spawn_file_actions_t()
+        posix_spawn_file_actions_init(&actions)
+        posix_spawn_file_actions_adddup2(&actions, ends[0], 0)
+        // Its own session, so that an interrupt from the terminal leaves it alive to do its work.
+        var attributes = posix_spawnattr_t()
+        posix_spawnattr_init(&attributes)
+        posix_spawnattr_setflags(&attributes, Self.newSession)
+        var pid: pid_t = 0
+        let words: [String] = ["/bin/sh", "-c", script]
+        let argv: [UnsafeMutablePointer<CChar>?] = words.map { strdup($0) } + [nil]
+        let result = posix_spawn(&pid, "/bin/sh", &actions, &attributes, argv, environ)
+        for pointer in argv { free(pointer) }
+        posix_spawn_file_actions_destroy(&actions)
+        posix_spawnattr_destroy(&attributes)
+        guard result == 0 else { fatalError("cannot start a shell: \(String(cString: strerror(result)))") }
+        close(ends[0])
+        descriptor = ends[1]
+    }
+
+    func watch(_ pid: pid_t) { send("\(pid)\n") }
+    func forget(_ pid: pid_t) { send("-\(pid)\n") }
+
+    private func send(_ line: String) { _ = line.withCString { write(descriptor, $0, strlen($0)) } }
+}

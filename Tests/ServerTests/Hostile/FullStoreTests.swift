@@ -1,0 +1,110 @@
+import Client
+import Foundation
+import Testing
+import Transport
+import Wire
+
+extension ServerTests {
+    /// No space left, by quota and by disk: writes are refused, reads go on, and room that is made is used.
+    @Suite("full store") struct FullStore {
+        @Test("the quota's alarm: refused writes, and an end of it without an operator", .timeLimit(.minutes(1)))
+        func quota() async throws {
+            try await withServer(.martlet, ["--quota-backend-bytes", String(16 << 20)]) { server in
+                let client = try server.client()
+                let value = Data(repeating: 1, count: 500_000)
+                var refusal: ClientError?
+                for number in 0..<200 where refusal == nil {
+                    refusal = await failure { try await client.put("/q/\(number)", value) }
+                }
+                #expect(refusal?.code == .resourceExhausted)
+                #expect(refusal?.message == "etcdserver: mvcc: database space exceeded")
+                try await eventually("the alarm") {
+                    try await server.etcdctl(["alarm", "list"]).output.contains("alarm:NOSPACE")
+                }
+                let health = try await HTTPProbe.get(port: server.clientPort, "/health")
+                #expect(health.status == 503 && health.body.contains("ALARM NOSPACE"))
+                #expect(try await HTTPProbe.get(port: server.clientPort, "/health?exclude=NOSPACE").status == 200)
+                #expect(try await HTTPProbe.get(port: server.clientPort, "/livez").status == 200)
+                // What does not grow the store goes on.
+                #expect(try await client.get("/q/0").kvs.count == 1)
+                var grant = Etcdserverpb_LeaseGrantRequest()
+                grant.ttl = 100
+                let request = grant
+                #expect(await failure { _ = try await client.leaseGrant(request) }?.code == .resourceExhausted)
+                let small = await failure { try await client.put("/q/small", "x") }
+                #expect(small?.message == "etcdserver: mvcc: database space exceeded")
+
+                var deletion = Etcdserverpb_DeleteRangeRequest()
+                deletion.key = Data("/q/".utf8)
+                deletion.rangeEnd = EtcdClient.prefixEnd("/q/")
+                let deleted = try await client.deleteRange(deletion)
+                #expect(deleted.deleted > 10)
+                try await client.compact(deleted.header.revision)
+                try await eventually("the alarm clears by itself", within: .seconds(30)) {
+                    try await server.etcdctl(["alarm", "list"]).output.isEmpty
+                }
+                for number in 0..<10 { try await client.put("/q/again\(number)", value) }
+                #expect(try await HTTPProbe.get(port: server.clientPort, "/health").status == 200)
+                await client.close()
+            }
+        }
+
+        /// Only root may mount; `make test` and CI run as root.
+        @Test(
+            "a full disk: writes are refused, reads go on, room is used again",
+            .enabled(if: geteuid() == 0, "mounting a small file system needs root"), .timeLimit(.minutes(2)))
+        func disk() async throws {
+            let mount = try TemporaryFolder("disk")
+            let mounted = try await Shell.run(["mount", "-t", "tmpfs", "-o", "size=320m", "martlet-test", mount.root])
+            guard mounted.exitStatus == 0 else { throw TestFailure("cannot mount: \(mounted.errors)") }
+            let server = try TestServer(.martlet, dataFolder: mount.root)
+            var problem: (any Error)?
+            do {
+                try await server.start()
+                try await fillDisk(server, mount)
+            } catch { problem = error }
+            let tail = server.logTail
+            await server.discard()
+            let unmounted = try await Shell.run(["umount", mount.root])
+            #expect(unmounted.exitStatus == 0, "\(unmounted.errors)")
+            mount.remove()
+            if let problem { throw TestFailure("\(problem)\n\(tail)") }
+        }
+
+        private func fillDisk(_ server: TestServer, _ mount: TemporaryFolder) async throws {
+            let client = try server.client()
+            try await client.put("first", "x")
+            var acknowledged = 0
+            // A ballast takes what is left, except a little.
+            let ballast = mount.path("ballast")
+            _ = try await Shell.run(["sh", "-c", "head -c 400M /dev/zero > '\(ballast)'; truncate -s -4M '\(ballast)'"])
+            var refusal: ClientError?
+            for number in 0..<2000 where refusal == nil {
+                refusal = await failure { try await client.put("/disk/\(number)", Data(count: 200_000)) }
+                if refusal == nil { acknowledged += 1 }
+            }
+            #expect(refusal?.code == .resourceExhausted, "\(refusal.debugDescription)")
+            #expect(server.isRunning)
+            // Reads and deletes of nothing go on, for as long as the disk is full.
+            for _ in 0..<20 {
+                #expect(try await client.get("first").kvs.count == 1)
+                _ = await failure { try await client.put("more", Data(count: 100_000)) }
+                try await Task.sleep(for: .milliseconds(100))
+            }
+            #expect(server.isRunning)
+            #expect(try await client.list("/disk/", countOnly: true).count >= Int64(acknowledged))
+            try FileManager.default.removeItem(atPath: ballast)
+            try await eventually("writes are taken again", within: .seconds(20)) {
+                await failure { try await client.put("recovered", "x") } == nil
+            }
+            await client.close()
+            // All of it is there after a crash, too.
+            await server.killHard()
+            try await server.start()
+            let again = try server.client()
+            #expect(try await again.list("/disk/", countOnly: true).count >= Int64(acknowledged))
+            #expect(try await again.get("recovered").kvs.count == 1)
+            await again.close()
+        }
+    }
+}
