@@ -41,25 +41,25 @@ extension StateMachine {
 
     /// Takes in the name and the client URLs that a member publishes.
     func memberAttributes(_ bytes: UnsafeRawBufferPointer) throws(ApplyFailure) -> Bytes {
-        try decoding { () throws(WireError) in
+        let changed = try decoding { () throws(WireError) -> (position: Int, member: Membership.Member)? in
             var reader = ProtoReader(bytes)
-            var position: Int?
+            var changed: (position: Int, member: Membership.Member)?
             while let tag = try reader.nextField() {
                 switch tag {
                 case .varint(1):
                     let id = MemberID(try reader.uint64())
-                    position = members.firstIndex { $0.id == id }
+                    changed = members.firstIndex { $0.id == id }.map { ($0, members[$0]) }
                 case .bytes(2):
                     let attributes = try reader.bytes()
-                    guard let position else { continue }
-                    try MemberCodec.decodeAttributes(attributes, into: &members[position])
+                    if changed != nil { try MemberCodec.decodeAttributes(attributes, into: &changed!.member) }
                 default: try reader.skip(tag)
                 }
             }
-            if let position {
-                store.setMeta(MetaKeys.member(members[position].id), MemberCodec.encode(members[position]))
-            }
+            return changed
         }
+        guard let changed else { return Bytes() }
+        members[changed.position] = changed.member
+        store.setMeta(MetaKeys.member(changed.member.id), MemberCodec.encode(changed.member))
         publish()
         return Bytes()
     }

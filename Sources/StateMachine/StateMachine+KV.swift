@@ -14,13 +14,13 @@ extension StateMachine {
         }
     }
 
-    /// What must hold before a put changes anything. Source: etcd's order of checks.
+    /// What must hold before a put changes anything. Source: etcd 3.7's order of checks.
     func check(_ request: PutRequestView, in transaction: inout WriteTransaction) throws(ApplyFailure) {
-        if request.ignoreValue || request.ignoreLease, transaction.current(request.key) == nil {
-            throw .refused(.keyNotFound)
-        }
         if request.lease != 0, lessor.record(of: LeaseID(request.lease)) == nil {
             throw .refused(.leaseNotFound)
+        }
+        if request.ignoreValue || request.ignoreLease, transaction.current(request.key) == nil {
+            throw .refused(.keyNotFound)
         }
     }
 

@@ -74,8 +74,8 @@ extension StateMachine {
             case .empty: break
             }
         }
-        return TxnResponse(
-            header: ResponseHeader(revision: transaction.readRevision), succeeded: succeeded, responses: responses)
+        // A nested answer's header stays empty; `txn` fills the outermost one. Source: `ResponseOpModel`.
+        return TxnResponse(succeeded: succeeded, responses: responses)
     }
 
     private func rangeInTxn(

@@ -113,7 +113,13 @@ package final class StateMachine: Sendable {
     package func apply(index: LogIndex, term: Term, payload: Bytes, now: UInt64) throws(StoreError) -> Applied {
         invariant(index.rawValue == store.appliedIndex.rawValue + 1, "entry \(index) after \(store.appliedIndex)")
         self.term = term
-        defer { store.entryApplied(index: index, term: term) }
+        let result = try apply(payload, now: now)
+        // Not after a failure: the backend must not note as applied what was left half done.
+        store.entryApplied(index: index, term: term)
+        return result
+    }
+
+    private func apply(_ payload: Bytes, now: UInt64) throws(StoreError) -> Applied {
         guard !payload.isEmpty else { return Applied(requestID: 0, outcome: .nothing) }
         return try payload.withUnsafeBytes { (bytes) throws(StoreError) -> Applied in
             var requestID: UInt64 = 0

@@ -1,0 +1,239 @@
+import Primitives
+import Wire
+
+/// A protobuf message in the making: the plainest encoder there is, so that nothing of `Wire` checks itself.
+struct Proto {
+    private(set) var bytes: [UInt8] = []
+
+    private mutating func varint(_ value: UInt64) {
+        var rest = value
+        while rest > 0x7f {
+            bytes.append(UInt8(rest & 0x7f) | 0x80)
+            rest >>= 7
+        }
+        bytes.append(UInt8(rest))
+    }
+
+    mutating func number(_ field: UInt64, _ value: Int64) {
+        if value == 0 { return }
+        varint(field << 3)
+        varint(UInt64(bitPattern: value))
+    }
+
+    mutating func flag(_ field: UInt64, _ value: Bool) { number(field, value ? 1 : 0) }
+
+    mutating func bytes(_ field: UInt64, _ value: Bytes) { if !value.isEmpty { message(field, value.array) } }
+
+    mutating func message(_ field: UInt64, _ value: [UInt8]) {
+        varint(field << 3 | 2)
+        varint(UInt64(value.count))
+        bytes += value
+    }
+}
+
+/// One key's new record, as `PutRequest` asks for it.
+struct PutOperation {
+    var key: Bytes
+    var value = Bytes()
+    var lease: Int64 = 0
+    var wantsPrevious = false
+    var ignoresValue = false
+    var ignoresLease = false
+
+    var encoded: [UInt8] {
+        var proto = Proto()
+        proto.bytes(1, key)
+        proto.bytes(2, value)
+        proto.number(3, lease)
+        proto.flag(4, wantsPrevious)
+        proto.flag(5, ignoresValue)
+        proto.flag(6, ignoresLease)
+        return proto.bytes
+    }
+}
+
+/// `DeleteRangeRequest`.
+struct DeleteOperation {
+    var key: Bytes
+    var end = Bytes()
+    var wantsPrevious = false
+
+    var encoded: [UInt8] {
+        var proto = Proto()
+        proto.bytes(1, key)
+        proto.bytes(2, end)
+        proto.flag(3, wantsPrevious)
+        return proto.bytes
+    }
+}
+
+/// `RangeRequest`, without sorting.
+struct RangeOperation {
+    var key: Bytes
+    var end = Bytes()
+    var limit: Int64 = 0
+    var revision: Int64 = 0
+    var keysOnly = false
+    var countOnly = false
+
+    var encoded: [UInt8] {
+        var proto = Proto()
+        proto.bytes(1, key)
+        proto.bytes(2, end)
+        proto.number(3, limit)
+        proto.number(4, revision)
+        proto.flag(8, keysOnly)
+        proto.flag(9, countOnly)
+        return proto.bytes
+    }
+}
+
+/// `Compare`: `target` and `result` by their numbers; `value` for target 3, `number` for the others.
+struct CompareOperation {
+    var target: Int64
+    var result: Int64
+    var key: Bytes
+    var end = Bytes()
+    var number: Int64 = 0
+    var value = Bytes()
+
+    var encoded: [UInt8] {
+        var proto = Proto()
+        proto.number(1, result)
+        proto.number(2, target)
+        proto.bytes(3, key)
+        switch target {
+        case 0: proto.number(4, number)
+        case 1: proto.number(5, number)
+        case 2: proto.number(6, number)
+        case 3: proto.message(7, value.array)
+        default: proto.number(8, number)
+        }
+        proto.bytes(64, end)
+        return proto.bytes
+    }
+}
+
+/// `TxnRequest`.
+struct TxnOperation {
+    var compares: [CompareOperation] = []
+    var success: [BranchOperation] = []
+    var failure: [BranchOperation] = []
+
+    var encoded: [UInt8] {
+        var proto = Proto()
+        for compare in compares { proto.message(1, compare.encoded) }
+        for operation in success { proto.message(2, operation.encoded) }
+        for operation in failure { proto.message(3, operation.encoded) }
+        return proto.bytes
+    }
+}
+
+/// `RequestOp`.
+indirect enum BranchOperation {
+    case range(RangeOperation)
+    case put(PutOperation)
+    case delete(DeleteOperation)
+    case txn(TxnOperation)
+
+    var encoded: [UInt8] {
+        var proto = Proto()
+        switch self {
+        case .range(let range): proto.message(1, range.encoded)
+        case .put(let put): proto.message(2, put.encoded)
+        case .delete(let delete): proto.message(3, delete.encoded)
+        case .txn(let txn): proto.message(4, txn.encoded)
+        }
+        return proto.bytes
+    }
+}
+
+/// A request that goes through the log.
+enum Operation {
+    case put(PutOperation)
+    case delete(DeleteOperation)
+    case txn(TxnOperation)
+    case compact(Int64)
+    case grant(id: Int64, ttlSeconds: Int64)
+    case revoke(Int64)
+    case checkpoint([(id: Int64, remainingSeconds: Int64)])
+    case alarm(action: Int64, member: UInt64, kind: Int64)
+    case attributes(member: UInt64, name: String, clientURLs: [String])
+    /// Bytes that are no message, under a field number.
+    case garbage(UInt32, [UInt8])
+
+    var fieldNumber: UInt32 {
+        switch self {
+        case .put: 4
+        case .delete: 5
+        case .txn: 6
+        case .compact: 7
+        case .grant: 8
+        case .revoke: 9
+        case .alarm: 10
+        case .checkpoint: 11
+        case .attributes: 1301
+        case .garbage(let number, _): number
+        }
+    }
+
+    var body: [UInt8] {
+        var proto = Proto()
+        switch self {
+        case .put(let put): return put.encoded
+        case .delete(let delete): return delete.encoded
+        case .txn(let txn): return txn.encoded
+        case .garbage(_, let bytes): return bytes
+        case .compact(let revision), .revoke(let revision): proto.number(1, revision)
+        case .grant(let id, let ttlSeconds):
+            proto.number(1, ttlSeconds)
+            proto.number(2, id)
+        case .checkpoint(let checkpoints):
+            for checkpoint in checkpoints {
+                var inner = Proto()
+                inner.number(1, checkpoint.id)
+                inner.number(2, checkpoint.remainingSeconds)
+                proto.message(1, inner.bytes)
+            }
+        case .alarm(let action, let member, let kind):
+            proto.number(1, action)
+            proto.number(2, Int64(bitPattern: member))
+            proto.number(3, kind)
+        case .attributes(let member, let name, let clientURLs):
+            var inner = Proto()
+            inner.bytes(1, Bytes(utf8: name))
+            for url in clientURLs { inner.bytes(2, Bytes(utf8: url)) }
+            proto.number(1, Int64(bitPattern: member))
+            proto.message(2, inner.bytes)
+        }
+        return proto.bytes
+    }
+
+    /// The payload of the log entry that carries it.
+    func payload(id: UInt64) -> Bytes {
+        var header = Proto()
+        header.number(1, Int64(bitPattern: id))
+        var proto = Proto()
+        if fieldNumber < 100 { proto.message(UInt64(fieldNumber), body) }
+        proto.message(100, header.bytes)
+        if fieldNumber > 100 { proto.message(UInt64(fieldNumber), body) }
+        return Bytes(proto.bytes)
+    }
+
+    /// What a member proposed of its own: a revocation or a checkpoint.
+    init?(internal payload: Bytes) {
+        let found = payload.withUnsafeBytes { bytes -> Operation? in
+            guard let request = try? InternalRaftRequestView(decoding: bytes) else { return nil }
+            switch request.body {
+            case .leaseRevoke(let bytes): return (try? LeaseRevokeRequest(decoding: bytes)).map { .revoke($0.id) }
+            case .leaseCheckpoint(let bytes):
+                return (try? LeaseCheckpointRequest(decoding: bytes)).map { request in
+                    .checkpoint(request.checkpoints.map { ($0.id, $0.remainingSeconds) })
+                }
+            default: return nil
+            }
+        }
+        guard let found else { return nil }
+        self = found
+    }
+}
