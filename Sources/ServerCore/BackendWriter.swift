@@ -23,7 +23,8 @@ package final class BackendWriter {
     /// Commits the next part of what waits; nil when nothing does.
     ///
     /// - Returns: the index of the last entry whose effects are now on disk.
-    /// - Throws: what the backend could not do. `.noSpace` leaves everything as it was and may be tried again.
+    /// - Throws: what the backend could not do. A failed commit poisons the backend and is never tried again: the
+    ///   process must stop, and the log applies the entries once more.
     package func persist() throws(StoreError) -> LogIndex? {
         guard let batch = store.nextBatch(maxBytes: Self.commitBytesMax) else { return nil }
         try backend.commit(batch)

@@ -109,6 +109,11 @@ extension ServerCore {
                 expecting: WALMetadata(clusterID: identity.clusterID, memberID: identity.memberID),
                 after: store.appliedIndex, options: options.log)
         }
+        if recovered.lastIndex < store.appliedIndex {
+            throw StartError(
+                "\(logDirectory) ends at entry \(recovered.lastIndex.rawValue) but \(backend.path) has applied entry "
+                    + "\(store.appliedIndex.rawValue): the log has lost its end, restore it")
+        }
         let lessor = Lessor(configuration: options.leases)
         let stateMachine: StateMachine
         do { stateMachine = try StateMachine(store: store, lessor: lessor, identity: identity) } catch {
@@ -144,6 +149,11 @@ extension ServerCore {
             let last = log.lastIndex
             try log.close()
             return last
+        }
+        try orStop { () throws(IOError) in
+            // The names of the log and of the data directory must outlive a power cut, wherever the log is.
+            try fileSystem.syncDirectory(options.dataDirectory)
+            try fileSystem.syncDirectory(parentDirectory(of: options.dataDirectory))
         }
         if last > .zero {
             throw StartError("\(logDirectory) holds a log but \(backend.path) is empty: restore the store")
