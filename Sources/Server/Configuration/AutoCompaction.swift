@@ -20,7 +20,7 @@ package struct AutoCompaction: Sendable, Equatable {
             policy = count == 0 ? .off : .revisions(count)
         case .periodic:
             let span = Int64(retention).map { Double($0) * 3600 } ?? seconds(parsingGoDuration: retention)
-            guard let span, span >= 0 else {
+            guard let span, span >= 0, span <= durationSecondsMax else {
                 throw ConfigurationError(
                     "--auto-compaction-retention takes hours or a duration such as 30m, got \"\(retention)\"")
             }

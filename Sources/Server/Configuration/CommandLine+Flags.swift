@@ -24,7 +24,9 @@ extension ServerCommand {
             return
         }
         var configuration = ServerConfiguration()
-        if let file = given.last(where: { $0.name == "config-file" })?.value ?? environment["ETCD_CONFIG_FILE"] {
+        // As everywhere, an empty variable is one that is not set.
+        let files = [given.last { $0.name == "config-file" }?.value, environment["ETCD_CONFIG_FILE"]]
+        if let file = files.compactMap({ $0 }).first(where: { !$0.isEmpty }) {
             for (name, value) in try readFile(file) {
                 try configuration.apply(flag: name, value: value, source: "\(file): \(name)")
             }

@@ -30,7 +30,11 @@ enum ConfigurationFile {
     static func read(_ path: String) throws(ConfigurationError) -> [(name: String, value: String)] {
         let text = try contents(of: path)
         let node: Node?
-        do { node = try compose(yaml: text) } catch { throw ConfigurationError("\(path): \(error)") }
+        do { node = try compose(yaml: text) } catch {
+            // The parser shows the place over several lines; a reason not to start is one.
+            let lines = "\(error)".split(whereSeparator: \.isNewline).map(\.trimmed)
+            throw ConfigurationError("\(path): \(lines.joined(separator: " "))")
+        }
         guard let node else { return [] }
         guard let mapping = node.mapping else {
             throw ConfigurationError("\(path): the file is not a mapping of flags")

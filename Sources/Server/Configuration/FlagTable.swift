@@ -22,7 +22,8 @@ struct Flag: Sendable {
 
 /// Every flag the server knows, in the order of `--help`. The only place where flags are defined.
 enum FlagTable {
-    static let all: [Flag] = member + raft + limits + clientTLS + peerTLS + maintenance + observability + unsupported
+    static let all: [Flag] =
+        member + raft + limits + clientTLS + peerTLS + maintenance + observability + unsupported + legacy
 
     private static let member: [Flag] = [
         text("name", "NAME", "human-readable name of this member") { $0.name = $1 },
@@ -153,6 +154,7 @@ enum FlagTable {
         durationAlias("experimental-watch-progress-notify-interval", \.watchProgressNotifySeconds),
         only("enable-pprof", ["false"], "profile with perf"),
         only("enable-log-rotation", ["false"], "leave rotation to the service manager"),
+        noEffect("log-rotation-config-json", "leave rotation to the service manager"),
         noEffect("cors", "there is no JSON gateway yet"),
         noEffect("host-whitelist", "there is no JSON gateway yet"),
         noEffect("v2-deprecation", "there is no v2 store"),
@@ -164,12 +166,47 @@ enum FlagTable {
         noEffect("auth-token-ttl", "authentication of users is not there yet"),
         noEffect("bcrypt-cost", "authentication of users is not there yet"),
         only("discovery", [""], "name the members by --initial-cluster"),
+        only("discovery-proxy", [""], "name the members by --initial-cluster"),
         only("discovery-srv", [""], "name the members by --initial-cluster"),
+        only("discovery-srv-name", [""], "name the members by --initial-cluster"),
         only("discovery-token", [""], "name the members by --initial-cluster"),
         only("discovery-endpoints", [""], "name the members by --initial-cluster"),
+        only("discovery-fallback", ["exit"], "there is no proxy to fall back to"),
         only("enable-distributed-tracing", ["false"], "tracing is not there yet"),
+        only("experimental-enable-distributed-tracing", ["false"], "tracing is not there yet"),
         only("socket-reuse-port", ["false"], "one server binds a port"),
-    ]
+    ] + [
+        "discovery-dial-timeout", "discovery-request-timeout", "discovery-keepalive-time",
+        "discovery-keepalive-timeout", "discovery-insecure-transport", "discovery-insecure-skip-tls-verify",
+        "discovery-cert", "discovery-key", "discovery-cacert", "discovery-user", "discovery-password",
+    ].map { noEffect($0, "members are named by --initial-cluster") }
+        + ["address", "instance-id", "sampling-rate", "service-name"].flatMap {
+            [
+                noEffect("distributed-tracing-\($0)", "tracing is not there yet"),
+                noEffect("experimental-distributed-tracing-\($0)", "tracing is not there yet"),
+            ]
+        }
+
+    /// Names that etcd has given up and still takes, or took until 3.6: manifests carry them on.
+    private static let legacy: [Flag] =
+        [
+            "cluster-active-size", "cluster-remove-delay", "cluster-sync-interval", "config", "force",
+            "max-result-buffer", "max-retry-attempts", "peer-heartbeat-interval", "peer-election-timeout",
+            "retry-interval", "snapshot", "v", "vv",
+        ].map { noEffect($0, "etcd ignores it too") }
+        + [
+            noEffect("experimental-compact-hash-check-enabled", "a single member has nobody to compare with"),
+            noEffect("experimental-compact-hash-check-time", "a single member has nobody to compare with"),
+            noEffect("experimental-compaction-sleep-interval", "compaction runs in steps bounded by time"),
+            noEffect("experimental-downgrade-check-time", "there is nothing to downgrade"),
+            noEffect("experimental-enable-lease-checkpoint", "remaining times are always kept"),
+            noEffect("experimental-enable-lease-checkpoint-persist", "remaining times are always kept"),
+            noEffect("experimental-memory-mlock", "the store is not locked in memory"),
+            noEffect("experimental-snapshot-catchup-entries", "the log is kept by bytes"),
+            noEffect("experimental-stop-grpc-service-on-defrag", "nothing stops for defragmentation"),
+            noEffect("experimental-txn-mode-write-with-shared-buffer", "reads never wait for writes"),
+            noEffect("experimental-warning-unary-request-duration", "slow requests are counted in metrics"),
+        ]
 
     private static let gates: Set<String> = [
         "StopGRPCServiceOnDefrag", "InitialCorruptCheck", "CompactHashCheck", "TxnModeWriteWithSharedBuffer",

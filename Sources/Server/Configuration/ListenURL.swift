@@ -41,16 +41,19 @@ package struct ListenURL: Sendable, Equatable {
         }
         let authority = rest.hasSuffix("/") ? String(rest.dropLast()) : rest
         guard !authority.contains("/") else { throw ConfigurationError("URL must not contain a path: \(text)") }
-        guard let colon = authority.lastIndex(of: ":"), let port = Int(authority[authority.index(after: colon)...]),
-            (0...65535).contains(port)
-        else {
-            throw ConfigurationError("URL address does not have the form \"host:port\": \(text)")
-        }
+        let malformed = ConfigurationError("URL address does not have the form \"host:port\": \(text)")
+        guard let colon = authority.lastIndex(of: ":") else { throw malformed }
+        let digits = authority[authority.index(after: colon)...]
+        // A sign is no part of a port.
+        guard digits.allSatisfy(\.isNumber), let port = Int(digits), port <= 65535 else { throw malformed }
         var host = String(authority[..<colon])
-        if host.hasPrefix("["), host.hasSuffix("]") { host = String(host.dropFirst().dropLast()) }
-        guard !host.contains("[") else {
-            throw ConfigurationError("URL address does not have the form \"host:port\": \(text)")
+        if host.hasPrefix("["), host.hasSuffix("]") {
+            host = String(host.dropFirst().dropLast())
+        } else if host.contains(":") {
+            // An IPv6 address stands in brackets, else its end cannot be told from a port.
+            throw malformed
         }
+        guard !host.contains(where: { "[]@?# ".contains($0) }) else { throw malformed }
         self.init(scheme: scheme, host: host.isEmpty ? "0.0.0.0" : host, port: port)
     }
 
