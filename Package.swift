@@ -111,7 +111,7 @@ let package = Package(
             "ServerCoreTests",
             [
                 "ServerCore", "StateMachine", "Replica", "RaftCore", "WriteAheadLog", "IOInterfaces", "MVCC", "Wire",
-                "Leasing", "Primitives",
+                "Leasing", "Membership", "Primitives",
             ]),
         tests("TransportSecurityTests", ["TransportSecurity", nio, posix, embedded]),
         tests("TransportTests", ["Transport", "TransportSecurity", "Primitives", nio, posix, embedded]),
