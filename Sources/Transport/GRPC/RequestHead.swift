@@ -10,6 +10,11 @@ final class RequestHead {
     /// Sum over the fields as RFC 9113, 6.5.2 counts it.
     var listBytes = 0
     var isOverLimit = false
+    /// A field that RFC 9113, 8.2 and 8.3 forbid. Checked here and not by nghttp2, which also refuses the `:authority` that
+    /// Go's gRPC sends when it is given a URL for an address.
+    private(set) var isMalformed = false
+    private var pseudoFields: UInt8 = 0
+    private var hasPlainFields = false
     var isPost = false
     var isGRPC = false
     var hasMethodPath = false
@@ -29,6 +34,9 @@ final class RequestHead {
     func clear() {
         listBytes = 0
         isOverLimit = false
+        isMalformed = false
+        pseudoFields = 0
+        hasPlainFields = false
         isPost = false
         isGRPC = false
         hasMethodPath = false
@@ -88,6 +96,38 @@ final class RequestHead {
 
     // MARK: Decoding
 
+    /// All fields are in. False: a request that HTTP/2 does not know, to be reset.
+    func isComplete() -> Bool {
+        let needed = Pseudo.method | Pseudo.scheme | Pseudo.path
+        return !isMalformed && pseudoFields & needed == needed
+    }
+
+    /// One bit for each pseudo-header field of a request.
+    private enum Pseudo {
+        static let method: UInt8 = 1
+        static let scheme: UInt8 = 2
+        static let path: UInt8 = 4
+        static let authority: UInt8 = 8
+    }
+
+    /// Notes a pseudo-header field: each once, and before all others.
+    private func note(_ field: UInt8) {
+        if pseudoFields & field != 0 || hasPlainFields { isMalformed = true }
+        pseudoFields |= field
+    }
+
+    /// A field that is none of the well-known ones: an unknown pseudo-header field, capitals, or one that belongs to
+    /// HTTP/1.1 make the request malformed.
+    private func checkOther(_ name: UnsafeRawBufferPointer) {
+        let isCapital = name.contains { $0 >= UInt8(ascii: "A") && $0 <= UInt8(ascii: "Z") }
+        if name.first == UInt8(ascii: ":") || name.count == 0 || isCapital || name.equals("connection")
+            || name.equals("transfer-encoding") || name.equals("upgrade") || name.equals("keep-alive")
+            || name.equals("proxy-connection")
+        {
+            isMalformed = true
+        }
+    }
+
     /// Takes one field of the request.
     func add(
         name: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer, listBytesMax: Int,
@@ -98,16 +138,21 @@ final class RequestHead {
             isOverLimit = true
             return
         }
+        if name.first != UInt8(ascii: ":") { hasPlainFields = true }
         switch name.count {
         case 2 where name.equals("te"): break
         case 5 where name.equals(":path"):
+            note(Pseudo.path)
             hasMethodPath = resolve(value)
             if !hasMethodPath { path = Array(value) }
         case 7 where name.equals(":method"):
+            note(Pseudo.method)
             isPost = value.equals("POST")
             if !isPost { methodName = Array(value) }
-        case 7 where name.equals(":scheme"): break
-        case 10 where name.equals(":authority"): authority.append(contentsOf: value)
+        case 7 where name.equals(":scheme"): note(Pseudo.scheme)
+        case 10 where name.equals(":authority"):
+            note(Pseudo.authority)
+            authority.append(contentsOf: value)
         case 12 where name.equals("content-type"):
             isGRPC = Self.isGRPCContentType(value)
             if !isGRPC {
@@ -127,7 +172,9 @@ final class RequestHead {
                 encodingName = Array(value)
             }
         case 20 where name.equals("grpc-accept-encoding"): acceptsGzip = Self.lists("gzip", value)
-        default: append(name: name, value: value)
+        default:
+            checkOther(name)
+            append(name: name, value: value)
         }
     }
 

@@ -150,7 +150,8 @@ let readData: nghttp2_data_source_read_callback = { _, _, _, length, flags, sour
 private let sendData: nghttp2_send_data_callback = { _, _, frameHeader, length, source, user in
     let session = Unmanaged<HTTP2Session>.fromOpaque(user!)
     let stream = Unmanaged<HTTP2Stream>.fromOpaque(source!.pointee.ptr)
-    session._withUnsafeGuaranteedRef { session in
+    return session._withUnsafeGuaranteedRef { session in
+        guard session.takeDataFrame() else { return NGHTTP2_ERR_WOULDBLOCK.rawValue }
         stream._withUnsafeGuaranteedRef { stream in
             session.output.bytes.writeBytes(UnsafeRawBufferPointer(start: frameHeader, count: 9))
             session.output.bytes.writeBytes(UnsafeRawBufferPointer(rebasing: stream.outbound.readable[..<length]))
@@ -158,6 +159,6 @@ private let sendData: nghttp2_send_data_callback = { _, _, frameHeader, length, 
             session.outboundBufferedBytes -= length
             stream.outboundSent(session: session)
         }
+        return 0
     }
-    return 0
 }

@@ -26,6 +26,10 @@ package class HTTP2Session {
     final private(set) var failure: HTTP2Failure?
 
     final private var handle: OpaquePointer?
+    /// The bound of the running `drain`. nghttp2 writes DATA frames by itself one after the other, as far as the peer's
+    /// window reaches, so that each of them has to look (`takeDataFrame`).
+    final private var drainBytesMax = 0
+    final private var isOutputFull = false
     /// nghttp2 functions on the stack.
     final private var depth = 0
     final private var freeWanted = false
@@ -41,6 +45,8 @@ package class HTTP2Session {
         invariant(nghttp2_option_new(&options) == 0, "nghttp2: out of memory")
         defer { nghttp2_option_del(options) }
         nghttp2_option_set_no_auto_window_update(options, 1)
+        // The server checks requests itself: see `RequestHead.isMalformed`.
+        if isServer { nghttp2_option_set_no_http_messaging(options, 1) }
         nghttp2_option_set_max_outbound_ack(options, limits.outboundAcknowledgementsMax)
         nghttp2_option_set_max_continuations(options, limits.continuationsMax)
         // Counted here instead, to answer ENHANCE_YOUR_CALM.
@@ -78,8 +84,10 @@ package class HTTP2Session {
 
     /// Moves frames into `output` until it holds `bytesMax` or there are none left. True: there may be more.
     final func drain(upTo bytesMax: Int) -> Bool {
+        drainBytesMax = bytesMax
         while output.bytes.readableBytes < bytesMax {
             guard let session else { return false }
+            isOutputFull = false
             var frame: UnsafePointer<UInt8>?
             depth += 1
             let count = nghttp2_session_mem_send(session, &frame)
@@ -89,10 +97,16 @@ package class HTTP2Session {
                 fail(HTTP2Failure(code: Int(count)))
                 return false
             }
-            guard count > 0, let frame else { return false }
+            guard count > 0, let frame else { return isOutputFull }
             output.bytes.writeBytes(UnsafeRawBufferPointer(start: frame, count: count))
         }
         return true
+    }
+
+    /// Whether another DATA frame may be written now; if not, nghttp2 keeps it for the next `drain`.
+    final func takeDataFrame() -> Bool {
+        isOutputFull = output.bytes.readableBytes >= drainBytesMax
+        return !isOutputFull
     }
 
     /// Neither reads nor writes are wanted any more: GOAWAY was exchanged and the streams are done.

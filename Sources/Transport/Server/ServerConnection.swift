@@ -255,6 +255,10 @@ final class ServerConnection: HTTP2Session {
         guard let call = headerCall?.takeUnretainedValue() else { return }
         headerCall = nil
         call.startedAt = now
+        guard call.request.isOverLimit || call.request.isComplete() else {
+            call.isFinished = true
+            return reset(streamID: streamID, code: .protocolError)
+        }
         start(call)
         if endStream { requestEnded(call) }
     }
