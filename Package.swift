@@ -61,6 +61,7 @@ let package = Package(
         library("WriteAheadLog", ["Primitives", "IOInterfaces"]),
         library("MVCC", ["Primitives", "Wire", "CLMDB", collections]),
         library("Watch", ["Primitives", "Wire", "MVCC", collections]),
+        library("Snapshots", ["Primitives", "MVCC", "CZlib"]),
         library("Leasing", ["Primitives", heap]),
         library("Membership", ["Primitives"]),
         library("StateMachine", ["Primitives", "Wire", "MVCC", "Leasing", "Membership"]),
@@ -87,16 +88,17 @@ let package = Package(
             "Server",
             [
                 "Primitives", "IOInterfaces", "Wire", "RaftCore", "WriteAheadLog", "MVCC", "Watch", "Leasing",
-                "Membership", "StateMachine", "Replica", "ServerCore", "Transport", "TransportSecurity", "COpenSSL",
-                "CPlatform", nio,
+                "Membership", "Snapshots", "StateMachine", "Replica", "ServerCore", "Transport", "TransportSecurity",
+                "COpenSSL", "CPlatform", nio,
                 posix, logging, collections, yams,
             ]),
         .executableTarget(name: "martlet", dependencies: ["Server"], swiftSettings: settings),
         .executableTarget(
             name: "martletctl",
             dependencies: [
-                "Client", "Wire", "Primitives", "COpenSSL", "Transport", "TransportSecurity", arguments, nio, posix,
-                concurrencyHelpers, protobuf,
+                "Client", "Wire", "Primitives", "Snapshots", "COpenSSL", "Transport", "TransportSecurity", arguments,
+                nio,
+                posix, concurrencyHelpers, protobuf,
             ],
             swiftSettings: settings),
 
@@ -106,6 +108,12 @@ let package = Package(
         tests("WriteAheadLogTests", ["WriteAheadLog", "IOInterfaces", "Primitives"]),
         tests("MVCCTests", ["MVCC", "Wire", "Primitives"]),
         tests("WatchTests", ["Watch", "MVCC", "Wire", "Primitives"]),
+        tests(
+            "SnapshotsTests",
+            [
+                "Snapshots", "MVCC", "Wire", "Primitives", "Server", "StateMachine", "Client", "Transport", nio, posix,
+                logging,
+            ]),
         tests("LeasingTests", ["Leasing", "Primitives"]),
         tests(
             "ServerCoreTests",
@@ -116,6 +124,11 @@ let package = Package(
         tests("TransportSecurityTests", ["TransportSecurity", nio, posix, embedded]),
         tests("TransportTests", ["Transport", "TransportSecurity", "Primitives", nio, posix, embedded]),
         tests("ClientTests", ["Client", "martletctl", "Wire", "Primitives", arguments, protobuf]),
-        tests("ServerTests", ["Server", "Client", "Wire", "Primitives", nio, posix]),
+        tests(
+            "ServerTests",
+            [
+                "Server", "StateMachine", "Client", "Transport", "Wire", "Primitives", nio, posix, concurrencyHelpers,
+                protobuf,
+            ]),
     ]
 )

@@ -51,24 +51,25 @@ struct ArgumentTests {
         #expect(try GetArguments.parse(["k", "--order", "ASCEND"]).request().sortOrder == .none)
     }
 
-    @Test(arguments: [
-        ([], 128, "get command needs one argument as key and an optional argument as range_end"),
-        (
-            ["a", "b", "--prefix"], 128,
-            "too many arguments, only accept one argument when `--prefix` or `--from-key` is set"
-        ),
-        (
-            ["a", "--prefix", "--from-key"], 128,
-            "`--prefix` and `--from-key` cannot be set at the same time, choose one"
-        ),
-        (
-            ["a", "--keys-only", "--count-only"], 128,
-            "`--keys-only` and `--count-only` cannot be set at the same time, choose one"
-        ),
-        (["a", "--order", "BAD"], 4, "bad sort order BAD"),
-        (["a", "--sort-by", "BAD"], 4, "bad sort target BAD"),
-        (["a", "--consistency", "x"], 4, "unknown consistency flag \"x\""),
-    ] as [([String], Int32, String)])
+    @Test(
+        arguments: [
+            ([], 128, "get command needs one argument as key and an optional argument as range_end"),
+            (
+                ["a", "b", "--prefix"], 128,
+                "too many arguments, only accept one argument when `--prefix` or `--from-key` is set"
+            ),
+            (
+                ["a", "--prefix", "--from-key"], 128,
+                "`--prefix` and `--from-key` cannot be set at the same time, choose one"
+            ),
+            (
+                ["a", "--keys-only", "--count-only"], 128,
+                "`--keys-only` and `--count-only` cannot be set at the same time, choose one"
+            ),
+            (["a", "--order", "BAD"], 4, "bad sort order BAD"),
+            (["a", "--sort-by", "BAD"], 4, "bad sort target BAD"),
+            (["a", "--consistency", "x"], 4, "unknown consistency flag \"x\""),
+        ] as [([String], Int32, String)])
     func getRefuses(words: [String], code: Int32, message: String) throws {
         let arguments = try GetArguments.parse(words)
         let error = #expect(throws: CommandError.self) { try arguments.request() }
@@ -83,11 +84,12 @@ struct ArgumentTests {
 }
 
 struct EndpointTests {
-    @Test(arguments: [
-        ("127.0.0.1:2379", "127.0.0.1", 2379, .configured), ("http://a:1", "a", 1, .plaintext),
-        ("https://a.b.c", "a.b.c", 2379, .tls), ("[::1]:99", "::1", 99, .configured),
-        ("https://[fe80::1]/x", "fe80::1", 2379, .tls),
-    ] as [(String, String, Int, Endpoint.Security)])
+    @Test(
+        arguments: [
+            ("127.0.0.1:2379", "127.0.0.1", 2379, .configured), ("http://a:1", "a", 1, .plaintext),
+            ("https://a.b.c", "a.b.c", 2379, .tls), ("[::1]:99", "::1", 99, .configured),
+            ("https://[fe80::1]/x", "fe80::1", 2379, .tls),
+        ] as [(String, String, Int, Endpoint.Security)])
     func hosts(text: String, host: String, port: Int, security: Endpoint.Security) throws {
         let endpoint = try #require(Endpoint(text))
         #expect(endpoint.address == .host(host, port: port))

@@ -350,19 +350,21 @@ struct PrinterTests {
                 == #"{"hash":1534820924,"revision":34,"totalKey":42,"totalSize":24576}"# + "\n")
     }
 
-    @Test(arguments: [
-        (0, "0 B"), (9, "9 B"), (999, "999 B"), (1000, "1.0 kB"), (9960, "10 kB"), (24576, "25 kB"),
-        (188_416, "188 kB"), (2_147_483_648, "2.1 GB"), (37_000, "37 kB"),
-    ] as [(UInt64, String)])
+    @Test(
+        arguments: [
+            (0, "0 B"), (9, "9 B"), (999, "999 B"), (1000, "1.0 kB"), (9960, "10 kB"), (24576, "25 kB"),
+            (188_416, "188 kB"), (2_147_483_648, "2.1 GB"), (37_000, "37 kB"),
+        ] as [(UInt64, String)])
     func humanBytes(count: UInt64, expected: String) {
         #expect(GoText.humanBytes(count) == expected)
     }
 
-    @Test(arguments: [
-        (0, "0s"), (999, "999ns"), (996_346, "996.346µs"), (1_787_532, "1.787532ms"), (2_004_700, "2.0047ms"),
-        (1_000_930_452, "1.000930452s"), (90_000_000_000, "1m30s"), (3_600_000_000_000, "1h0m0s"),
-        (5_000_000_000, "5s"),
-    ] as [(Int64, String)])
+    @Test(
+        arguments: [
+            (0, "0s"), (999, "999ns"), (996_346, "996.346µs"), (1_787_532, "1.787532ms"), (2_004_700, "2.0047ms"),
+            (1_000_930_452, "1.000930452s"), (90_000_000_000, "1m30s"), (3_600_000_000_000, "1h0m0s"),
+            (5_000_000_000, "5s"),
+        ] as [(Int64, String)])
     func durations(nanoseconds: Int64, expected: String) {
         #expect(GoDuration(nanoseconds: nanoseconds).description == expected)
         #expect(GoDuration(expected)?.nanoseconds == nanoseconds)

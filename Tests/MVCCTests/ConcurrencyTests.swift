@@ -54,7 +54,8 @@ import Glibc
             do {
                 try store.write { (transaction) throws(StoreError) in
                     for side in ["a", "b"] {
-                        try withPointers(Bytes(utf8: "\(side)\(100 + number)"), value) { (key, value) throws(StoreError) in
+                        try withPointers(Bytes(utf8: "\(side)\(100 + number)"), value) {
+                            (key, value) throws(StoreError) in
                             _ = try transaction.put(key: key, value: value, lease: .none, wantPrevious: false)
                         }
                     }

@@ -322,7 +322,8 @@ struct Driver {
         var found: [RevisionEvents] = []
         var hasPrevious = 0
         while after < model.current {
-            if let events = store.tailEvents(after: after, through: model.current, maxBytes: random.next(in: 1..<5000)) {
+            if let events = store.tailEvents(after: after, through: model.current, maxBytes: random.next(in: 1..<5000))
+            {
                 #expect(!events.isEmpty && events[0].main == after + 1)
                 found += events
                 after = events.last!.main

@@ -243,6 +243,50 @@ struct Fixture {
         #expect(events.events.count == 1 && events.events[0].events[0].isDelete && events.through == 7)
     }
 
+    /// Where no key exists, etcd hashes what its compaction has left, also of keys that were deleted since.
+    @Test func hashWithoutAnyKey() throws {
+        let fixture = try Fixture()
+        var model = Model()
+        for (main, key) in zip(Int64(2)..., ["a", "b", "a"] as [Bytes]) {
+            try fixture.put(key, "v")
+            model.put(key, "v", .none, at: Revision(main: main))
+        }
+        try fixture.compact(4)
+        model.compact = 4
+        for (main, key) in zip(Int64(5)..., ["a", "b"] as [Bytes]) {
+            try fixture.delete(key)
+            model.delete(key, at: Revision(main: main))
+        }
+        let reader = try fixture.store.makeReader()
+        #expect(try reader.hashKV(revision: 0).hash == model.hashKV(6))
+        #expect(try reader.hashKV(revision: 4).hash == model.hashKV(4))
+        try fixture.persistAll()
+        while fixture.store.sweepStep(maxKeys: 1) != .idle {}
+        try fixture.persistAll()
+        #expect(try reader.hashKV(revision: 0).hash == model.hashKV(6))
+        #expect(throws: StoreError.compacted(compactRevision: 4)) { try reader.hashKV(revision: 3) }
+        #expect(throws: StoreError.futureRevision(currentRevision: 6)) { try reader.hashKV(revision: 7) }
+    }
+
+    /// etcd reads a previous value at the revision before: below the compact revision there is none, swept or not.
+    @Test func previousValuesEndAtTheCompactRevision() throws {
+        let fixture = try Fixture(tailBytesMax: 0)
+        for value in ["1", "2", "3", "4"] as [Bytes] { try fixture.put("a", value) }
+        try fixture.compact(4)
+        try fixture.persistAll()
+        try fixture.put("b", "1")
+        try fixture.persistAll()
+        let reader = try fixture.store.makeReader()
+        #expect(throws: StoreError.compacted(compactRevision: 4)) {
+            try reader.historyEvents(after: 2, maxRevisions: 9, maxBytes: 1000, wantPrevious: true).through
+        }
+        let found = try reader.historyEvents(after: 3, maxRevisions: 9, maxBytes: 1000, wantPrevious: true)
+        #expect(found.events.map(\.main) == [4, 5, 6] && found.through == 6)
+        #expect(found.events[0].events[0].previous == nil)
+        #expect(found.events[1].events[0].previous == found.events[0].events[0].record)
+        #expect(found.events[2].events[0].previous == nil)
+    }
+
     @Test func usageOfAPrefix() throws {
         let fixture = try Fixture()
         for number in 0..<300 { try fixture.put(Bytes(utf8: "/p\(number % 3)/\(number)"), "v") }

@@ -279,6 +279,18 @@ import Testing
         #expect(cluster[1].raft.role == .follower)
         #expect(cluster[2].raft.lastIndex == LogIndex(2))
         #expect(cluster[2].raft.configurationState.voters.count == 2)
+        // Told by a refusal, it stops campaigning until the change is applied: the votes would be counted by the old
+        // quorum.
+        cluster[2].raft.campaign()
+        while cluster[2].raft.hasReady { cluster[2].takeReady() }
+        cluster[2].finishWrites(9)
+        let refusal = Message(
+            type: preVote ? .preVoteResponse : .voteResponse, to: MemberID(2), from: MemberID(1),
+            term: cluster[2].raft.term, logTerm: Term(1), commit: LogIndex(2), reject: true)
+        try cluster[2].step(Envelope(message: refusal))
+        #expect(cluster[2].raft.commit == LogIndex(2))
+        #expect(cluster[2].raft.role == .follower)
+        cluster[2].outgoing = []
         cluster.heal()
         cluster.tick(times: 60)
         #expect(cluster.leaders == [2])

@@ -120,6 +120,15 @@ import Testing
         #expect(throws: RaftError.malformed(.append)) { try append(node, from: 3, term: 2, after: (2, 1), terms: [2]) }
     }
 
+    /// The paper, figure 2: commit moves to the last *new* entry at most; what is behind it is not known to match.
+    @Test func commitStopsAtWhatTheMessageVerified() throws {
+        let node = follower(log: [1, 1, 1, 1])
+        try append(node, term: 2, after: (1, 1), terms: [], commit: 4)
+        #expect(node.raft.commit == LogIndex(1))
+        try append(node, term: 2, after: (1, 1), terms: [1], commit: 4)
+        #expect(node.raft.commit == LogIndex(2))
+    }
+
     @Test func committedEntriesAreNeverSuperseded() throws {
         let node = follower()
         try append(node, term: 1, after: (0, 0), terms: [1, 1], commit: 2)

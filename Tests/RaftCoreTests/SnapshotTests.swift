@@ -115,9 +115,10 @@ import Testing
         #expect(cluster[2].raft.ready().snapshot == nil)
     }
 
-    @Test func snapshotUnderAppendsInFlight() throws {
+    /// The snapshot ends beyond, or before, what is being appended and belongs to nobody's log any more.
+    @Test(arguments: [3, 20] as [UInt64]) func snapshotUnderAppendsInFlight(_ count: UInt64) throws {
         let node = TestCluster(voters: 3)[2]
-        let entries = (1...3).map { Entry(term: Term(1), index: LogIndex($0)) }
+        let entries = (1...count).map { Entry(term: Term(1), index: LogIndex($0)) }
         try node.step(
             Envelope(
                 message: Message(

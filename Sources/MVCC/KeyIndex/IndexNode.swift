@@ -157,9 +157,7 @@ extension UnsafeMutablePointer<IndexNode> {
             length = isBelow ? length - half - 1 : half
         }
         if low == end || heads[low] != wanted { return (low, false) }
-        if key.count <= prefix + 8, keyCount(low) == key.count, low + 1 == end || heads[low + 1] != wanted {
-            return (low, true)
-        }
+        if key.count <= prefix + 8, keyCount(low) == key.count { return (low, true) }
         return lowerBoundAmongEqualHeads(key, from: low, prefix: prefix, head: wanted)
     }
 

@@ -81,7 +81,8 @@ private struct IndexWalk {
                 before = revision
                 recordBytes += Int(version.recordBytes)
             }
-            invariant(before < Revision(main: entry.latest.main, sub: entry.latest.sub), "a latest version out of order")
+            invariant(
+                before < Revision(main: entry.latest.main, sub: entry.latest.sub), "a latest version out of order")
         }
         return leaf.sum()
     }

@@ -50,7 +50,8 @@ extension KeyIndex {
         var left = entriesMax
         var node: IndexNodePointer? = span.end.map { leafFor($0) } ?? lastLeaf()
         while let leaf = node {
-            let start = leaf.count > 0 && compareBytes(leaf.key(0), span.start) >= 0
+            let start =
+                leaf.count > 0 && compareBytes(leaf.key(0), span.start) >= 0
                 ? 0 : leaf.lowerBound(span.start).index
             var index = endIndex(leaf, span.end)
             while index > start {

@@ -94,7 +94,8 @@ extension StoreReader {
         threadOwner.check("a store reader")
         let state = takeState()
         do throws(StoreError) {
-            let summary = query.isSingle
+            let summary =
+                query.isSingle
                 ? try planSingle(query, &state.pointee) : try planSpan(query, &state.pointee)
             return RangePlan(self, state, summary)
         } catch {

@@ -160,26 +160,28 @@ enum FlagTable {
         noEffect("v2-deprecation", "there is no v2 store"),
     ]
 
-    private static let unsupported: [Flag] = [
-        only("force-new-cluster", ["false"], "a single member needs no recovery of membership"),
-        only("auth-token", ["simple"], "authentication of users is not there yet"),
-        noEffect("auth-token-ttl", "authentication of users is not there yet"),
-        noEffect("bcrypt-cost", "authentication of users is not there yet"),
-        only("discovery", [""], "name the members by --initial-cluster"),
-        only("discovery-proxy", [""], "name the members by --initial-cluster"),
-        only("discovery-srv", [""], "name the members by --initial-cluster"),
-        only("discovery-srv-name", [""], "name the members by --initial-cluster"),
-        only("discovery-token", [""], "name the members by --initial-cluster"),
-        only("discovery-endpoints", [""], "name the members by --initial-cluster"),
-        only("discovery-fallback", ["exit"], "there is no proxy to fall back to"),
-        only("enable-distributed-tracing", ["false"], "tracing is not there yet"),
-        only("experimental-enable-distributed-tracing", ["false"], "tracing is not there yet"),
-        only("socket-reuse-port", ["false"], "one server binds a port"),
-    ] + [
-        "discovery-dial-timeout", "discovery-request-timeout", "discovery-keepalive-time",
-        "discovery-keepalive-timeout", "discovery-insecure-transport", "discovery-insecure-skip-tls-verify",
-        "discovery-cert", "discovery-key", "discovery-cacert", "discovery-user", "discovery-password",
-    ].map { noEffect($0, "members are named by --initial-cluster") }
+    private static let unsupported: [Flag] =
+        [
+            only("force-new-cluster", ["false"], "a single member needs no recovery of membership"),
+            only("auth-token", ["simple"], "authentication of users is not there yet"),
+            noEffect("auth-token-ttl", "authentication of users is not there yet"),
+            noEffect("bcrypt-cost", "authentication of users is not there yet"),
+            only("discovery", [""], "name the members by --initial-cluster"),
+            only("discovery-proxy", [""], "name the members by --initial-cluster"),
+            only("discovery-srv", [""], "name the members by --initial-cluster"),
+            only("discovery-srv-name", [""], "name the members by --initial-cluster"),
+            only("discovery-token", [""], "name the members by --initial-cluster"),
+            only("discovery-endpoints", [""], "name the members by --initial-cluster"),
+            only("discovery-fallback", ["exit"], "there is no proxy to fall back to"),
+            only("enable-distributed-tracing", ["false"], "tracing is not there yet"),
+            only("experimental-enable-distributed-tracing", ["false"], "tracing is not there yet"),
+            only("socket-reuse-port", ["false"], "one server binds a port"),
+        ]
+        + [
+            "discovery-dial-timeout", "discovery-request-timeout", "discovery-keepalive-time",
+            "discovery-keepalive-timeout", "discovery-insecure-transport", "discovery-insecure-skip-tls-verify",
+            "discovery-cert", "discovery-key", "discovery-cacert", "discovery-user", "discovery-password",
+        ].map { noEffect($0, "members are named by --initial-cluster") }
         + ["address", "instance-id", "sampling-rate", "service-name"].flatMap {
             [
                 noEffect("distributed-tracing-\($0)", "tracing is not there yet"),

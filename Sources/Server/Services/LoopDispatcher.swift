@@ -21,6 +21,7 @@ package final class LoopDispatcher: RPCDispatcher {
     private let lease: LeaseService
     private let watch: WatchService
     private let maintenance: MaintenanceService
+    private let snapshot: SnapshotService
 
     package init(state: LoopState) {
         self.state = state
@@ -28,6 +29,7 @@ package final class LoopDispatcher: RPCDispatcher {
         lease = LeaseService(state: state)
         watch = WatchService(state: state)
         maintenance = MaintenanceService(state: state)
+        snapshot = SnapshotService(state: state)
     }
 
     package var methodCount: Int { Self.table.count }
@@ -64,6 +66,7 @@ package final class LoopDispatcher: RPCDispatcher {
         case .watch: return watch.open(call)
         case .leaseKeepAlive: return lease.keepAlive(call)
         case .healthWatch: return maintenance.healthWatch(call)
+        case .snapshot: return snapshot.open(call)
         default:
             unimplemented(call)
             return nil

@@ -1,8 +1,9 @@
 import Glibc
 import Primitives
+import Snapshots
 
-/// What `snapshot status` says of a snapshot in etcd's own format: a bbolt database, in which every page refers to
-/// others by number.
+/// What `snapshot status` says of a snapshot in Martlet's format (see the `Snapshots` module), or in etcd's own: a bbolt
+/// database, in which every page refers to others by number.
 ///
 /// File format (bbolt, as far as it is read here; all numbers little-endian):
 /// - page: id u64, flags u16 (1 branch, 2 leaf, 4 meta, 16 freelist), count u16, overflow u32, then elements;
@@ -12,9 +13,9 @@ import Primitives
 /// - branch element: position u32, key size u32, page u64;
 /// - bucket: root page u64 and sequence u64; root 0 means that its only page follows inline.
 package struct SnapshotFileStatus: Sendable, Equatable {
-    /// CRC-32C over the names, keys and values of all buckets, in order.
+    /// CRC-32C over the names, keys and values of all buckets, in order; in Martlet's format over all contents.
     package var hash: UInt32
-    /// The greatest store revision in the `key` bucket.
+    /// The greatest store revision in the `key` bucket; in Martlet's format the store's current one.
     package var revision: Int64
     /// How many keys all buckets have.
     package var keyCount: Int
@@ -37,12 +38,18 @@ package struct SnapshotFileStatus: Sendable, Equatable {
         var information = stat()
         guard fstat(descriptor, &information) == 0 else { throw .failure("stat \(path): \(errorText())") }
         let size = Int(information.st_size)
-        guard size >= BoltReader.pageBytesMin * 2,
-            let map = mmap(nil, size, PROT_READ, MAP_PRIVATE, descriptor, 0), map != MAP_FAILED
-        else { throw .failure("\(path) is not an etcd snapshot") }
+        guard size > 0, let map = mmap(nil, size, PROT_READ, MAP_PRIVATE, descriptor, 0), map != MAP_FAILED else {
+            throw .failure("\(path) is not a snapshot")
+        }
         defer { munmap(map, size) }
+        let file = UnsafeRawBufferPointer(start: map, count: size)
+        if SnapshotFormat.isSnapshot(file) {
+            self = try SnapshotFileStatus(ownFormat: file, path: path)
+            return
+        }
+        guard size >= BoltReader.pageBytesMin * 2 else { throw .failure("\(path) is not a snapshot") }
         do throws(BoltReader.Damage) {
-            var reader = try BoltReader(UnsafeRawBufferPointer(start: map, count: size))
+            var reader = try BoltReader(file)
             self = try reader.status()
         } catch {
             throw .failure("\(path) is not an etcd snapshot: \(error.reason)")

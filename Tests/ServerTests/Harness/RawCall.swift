@@ -5,7 +5,7 @@ import Foundation
 final class RawCall: Sendable {
     let socket: RawSocket
 
-    private static let preface = Array("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".utf8)
+    static let preface = Array("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".utf8)
     /// The largest window HTTP/2 knows; the default is 65535.
     private static let windowMax: UInt32 = 0x7fff_ffff
 
@@ -61,12 +61,12 @@ final class RawCall: Sendable {
             + bigEndian(stream) + payload
     }
 
-    private static func bigEndian(_ value: UInt32) -> [UInt8] {
+    static func bigEndian(_ value: UInt32) -> [UInt8] {
         [UInt8(value >> 24), UInt8(value >> 16 & 0xff), UInt8(value >> 8 & 0xff), UInt8(value & 0xff)]
     }
 
     /// A header block without Huffman codes and without the dynamic table. Source: RFC 7541, section 6.
-    private static func headers(_ path: String) -> [UInt8] {
+    static func headers(_ path: String) -> [UInt8] {
         // :method POST, :scheme http, then :path and :authority as literals with indexed names.
         [0x83, 0x86, 0x04] + literal(path) + [0x01] + literal("localhost")
             + [0x0f, 0x10] + literal("application/grpc") + [0x00] + literal("te") + literal("trailers")

@@ -15,7 +15,7 @@ extension ServerTests {
                 let client = try server.client()
                 try await client.put("a", "b")
                 let descriptors = server.descriptorCount
-                let preface = Array("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".utf8)
+                let preface = RawCall.preface
                 let openings: [[UInt8]] = [
                     [], Array(preface.prefix(10)), preface, preface + [0, 0, 4],
                     Array("GET /health HTTP/1.1\r\nHost".utf8), Array("GET ".utf8),

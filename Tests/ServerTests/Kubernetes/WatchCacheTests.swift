@@ -227,6 +227,45 @@ extension ServerTests {
             }
         }
 
+        /// Since 3.6; the reference, 3.5, takes a negative revision for the beginning.
+        @Test("a watch from a negative revision is refused as compacted, and the stream lives on")
+        func negative() async throws {
+            try await withServer { server in
+                let client = try server.client()
+                let recorder = try await WatchRecorder(client)
+                try await recorder.create(EtcdClient.watchRequest("/registry/", from: -1, id: 7))
+                try await recorder.create(EtcdClient.watchRequest("/registry/", from: 0, id: 8))
+                try await client.put("/registry/a", "1")
+                try await eventually("both answers") {
+                    Self.events(recorder.entries[8] ?? []).count == 1 && recorder.entries[-1]?.count == 2
+                }
+                let reason = "etcdserver: mvcc: required revision has been compacted"
+                #expect(recorder.entries[-1] == [.created, .cancelled(compactRevision: 0, reason: reason)])
+                await client.close()
+            }
+        }
+
+        @Test("an idle watch is told of progress at the interval of the flag")
+        func progressNotify() async throws {
+            try await withServer(.martlet, ["--watch-progress-notify-interval", "500ms"]) { server in
+                let client = try server.client()
+                let stream = try await client.watch(EtcdClient.watchRequest("/registry/", from: 0, id: 1))
+                var iterator = stream.makeAsyncIterator()
+                #expect(try await iterator.nextMessage()?.created == true)
+                let revision = try await client.put("/other", "1")
+                let start = ContinuousClock.now
+                for _ in 0..<3 {
+                    let response = try #require(try await iterator.nextMessage())
+                    #expect(response.watchID == 1 && response.events.isEmpty && !response.canceled)
+                    #expect(response.header.revision == revision)
+                }
+                #expect(ContinuousClock.now - start > .milliseconds(1000))
+                #expect(ContinuousClock.now - start < .milliseconds(4000))
+                stream.cancel()
+                await client.close()
+            }
+        }
+
         /// etcd#18089, etcd#19179: a delete at the revision that is then compacted still reaches who asks from there.
         @Test("a tombstone at the compacted revision is delivered")
         func tombstone() async throws {

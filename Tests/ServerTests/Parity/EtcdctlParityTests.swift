@@ -71,6 +71,7 @@ extension ServerTests {
                 "watch k --rev=1", "watch k --prefix --rev=2", "watch k --prefix --rev=1 --prev-kv",
                 "watch k1 k3 --rev=1", "watch '' --prefix --rev=3 -w json", "watch k --prefix --rev=1 -w fields",
                 "watch k --from-key --rev=1", "watch k2 --rev=1 --prev-kv -w json", "watch k --prefix --rev=2 --hex",
+                "watch k --prefix --rev=1 --progress-notify -w json",
             ])
         func watch(_ line: String) async throws {
             try await withBothServers { martlet, etcd in
@@ -107,6 +108,14 @@ extension ServerTests {
             child.signal(SIGKILL)
             _ = await child.wait(atMost: .seconds(5))
             return try await OutputMask(server: server, folder: folder).apply(to: last)
+        }
+
+        @Test("Soak check perf", .enabled(if: Binaries.environment("MARTLET_SOAK") == "1", "takes a minute"))
+        func checkPerf() async throws {
+            try await withServer { server in
+                let result = try await server.etcdctl(["check", "perf", "--load=s"], atMost: .seconds(120))
+                #expect(result.exitStatus == 0 && !result.output.contains("FAIL"), "\(result.output) \(result.errors)")
+            }
         }
 
         @Test("watch of a compacted revision ends with the same error")
