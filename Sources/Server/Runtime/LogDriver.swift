@@ -44,7 +44,6 @@ final class LogDriver {
         let start = context.clock.now()
         do throws(WALError) {
             let progress = try writer.write(waiting[...], written: &written)
-            setDiskFull(false)
             if progress?.didSync == true { context.metrics.walFsync.observe(nanoseconds: context.clock.now() - start) }
             waiting.removeAll()
             return progress
@@ -63,7 +62,7 @@ final class LogDriver {
             if let cut { try writer.cut(through: cut) }
             try writer.reserve()
             if isIdle, !writer.isPrepared { _ = try writer.prepare() }
-            setDiskFull(false)
+            if waiting.isEmpty { setDiskFull(false) }
         } catch {
             guard error.code == .noSpace else { context.stopProcess("\(error)") }
             setDiskFull(true)
