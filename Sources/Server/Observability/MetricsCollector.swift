@@ -109,8 +109,8 @@ package final class MetricsCollector: Sendable {
         let metrics = context.metrics
         page.gauge("etcd_mvcc_db_total_size_in_bytes", "Size of the store's file.", sizes.fileBytes)
         page.gauge(
-            "etcd_mvcc_db_total_size_in_use_in_bytes", "Live bytes, as the quota counts them.", numbers.liveBytes)
-        page.gauge("martlet_store_file_in_use_bytes", "Bytes of the store's file that hold data.", sizes.inUseBytes)
+            "etcd_mvcc_db_total_size_in_use_in_bytes", "Bytes of the store's file that hold data.", sizes.inUseBytes)
+        page.gauge("martlet_live_bytes", "Live bytes, as the quota counts them.", numbers.liveBytes)
         page.gauge("etcd_debugging_mvcc_keys_total", "Keys that exist.", numbers.keys)
         page.gauge("etcd_debugging_mvcc_current_revision", "The current revision.", Double(numbers.currentRevision))
         page.gauge(

@@ -37,13 +37,14 @@ struct MaintenanceService {
         let leader = context.leader.load(ordering: .relaxed)
         var errors = leader == 0 ? ["etcdserver: no leader"] : []
         errors += alarms.map { "memberID:\($0.member.rawValue) alarm:\($0.kind.name) " }
+        let sizes = context.store.backendSizes
         let response = StatusResponse(
             header: state.currentHeader, version: ProductVersion.api,
-            databaseSize: Int64(context.store.backendSizes.fileBytes), leader: leader,
+            databaseSize: Int64(sizes.fileBytes), leader: leader,
             raftIndex: context.commitIndex.load(ordering: .relaxed),
             raftTerm: context.term.load(ordering: .relaxed),
             raftAppliedIndex: context.appliedIndex.load(ordering: .relaxed), errors: errors,
-            databaseSizeInUse: Int64(context.store.numbers().liveBytes), isLearner: false,
+            databaseSizeInUse: Int64(sizes.inUseBytes), isLearner: false,
             storageVersion: ProductVersion.storage, databaseSizeQuota: max(context.configuration.quotaBytes, 0),
             downgradeInfo: DowngradeInfo())
         call.reply(response.encoded().array)
