@@ -17,6 +17,13 @@ import WriteAheadLog
             commitsWhenDurable: isOwnWord)
     }
 
+    private static func refusal(_ writer: LogWriter, _ batches: [AppendBatch], _ written: inout Int) -> WALError? {
+        do throws(WALError) {
+            _ = try writer.write(batches[...], written: &written)
+            return nil
+        } catch { return error }
+    }
+
     @Test("Batches written before the disk was full are synced and handed on with the next ones")
     func fullDisk() throws {
         let fileSystem = MemoryFileSystem(seed: 1, capacityBytes: 4096)
@@ -32,24 +39,22 @@ import WriteAheadLog
         ]
         for expected in [2, 0] {
             var written = 0
-            do {
-                _ = try writer.write(waiting[...], written: &written)
-                Issue.record("there was room")
-            } catch let error as WALError {
-                #expect(error.code == .noSpace)
-            }
+            let refusal = Self.refusal(writer, waiting, &written)
+            #expect(refusal?.code == .noSpace)
             #expect(written == expected)
             waiting.removeFirst(written)
         }
         fileSystem.setCapacity(bytes: .max)
         var written = 0
-        let progress = try #require(try writer.write(waiting[...], written: &written))
+        let rest = try writer.write(waiting[...], written: &written)
+        let progress = try #require(rest)
         #expect(written == 2 && progress.durableThrough == 4 && progress.didSync)
         #expect(progress.committed.map(\.index.rawValue) == [1, 3, 4])
         #expect(progress.concernsReplica)
         // Once only.
         written = 0
-        let next = try #require(try writer.write([Self.batch(5, index: 5, bytes: 1)], written: &written))
+        let last = try writer.write([Self.batch(5, index: 5, bytes: 1)], written: &written)
+        let next = try #require(last)
         #expect(next.committed.map(\.index.rawValue) == [5] && !next.concernsReplica)
         fileSystem.crash()
         let (_, recovered) = try WriteAheadLog.open(in: "wal", fileSystem, after: .zero, options: options)
