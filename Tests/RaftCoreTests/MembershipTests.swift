@@ -297,3 +297,31 @@ import Testing
         #expect(cluster[2].raft.configurationState.voters == [MemberID(2)])
     }
 }
+
+extension CommitByRefusalTests {
+    /// One refusal of three does not lose the election; learning of an unapplied change by it ends the campaign.
+    @Test func learningOfAChangeEndsTheCampaign() throws {
+        let disk = TestDisk()
+        disk.image.configuration = ConfigurationState(voters: (1...3).map { MemberID($0) })
+        disk.hardState.term = Term(1)
+        let change = ChangeCodec.encode(ConfigurationChange([.init(.removeMember, MemberID(1))]))
+        disk.entries = [Entry(term: Term(1), index: LogIndex(1), kind: .configurationChangeV2, payload: change)]
+        let node = TestNode(options: RaftConfiguration(id: MemberID(2), preVote: false), disk: disk, seed: 1)
+        func refuse(commit: UInt64, logTerm: UInt64) throws {
+            let refusal = Message(
+                type: .voteResponse, to: MemberID(2), from: MemberID(1), term: Term(2), logTerm: Term(logTerm),
+                commit: LogIndex(commit), reject: true)
+            try node.step(Envelope(message: refusal))
+        }
+        node.raft.campaign()
+        node.takeReady()
+        // What this log does not hold says nothing about it.
+        try refuse(commit: 1, logTerm: 9)
+        try refuse(commit: 7, logTerm: 1)
+        #expect(node.raft.role == .candidate)
+        #expect(node.raft.commit == .zero)
+        try refuse(commit: 1, logTerm: 1)
+        #expect(node.raft.role == .follower)
+        #expect(node.raft.commit == LogIndex(1))
+    }
+}
