@@ -1,6 +1,7 @@
 import Client
 import Foundation
 import Testing
+import Wire
 
 extension ServerTests {
     /// One connection that sends cheap frames as fast as it can must cost the server little, and others no time.
