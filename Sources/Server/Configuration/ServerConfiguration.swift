@@ -160,9 +160,5 @@ extension ServerConfiguration {
                 "--initial-cluster names \(members.names.count) members: this version runs a single member; "
                     + "name only \(name)")
         }
-        if initialClusterState == .existing {
-            throw ConfigurationError(
-                "--initial-cluster-state existing: this version cannot join a cluster; use new")
-        }
     }
 }

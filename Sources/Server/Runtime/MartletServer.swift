@@ -61,9 +61,15 @@ package final class MartletServer: Sendable {
             try fileSystem.createDirectory(directory)
             lock = try fileSystem.lock(directory + "/lock")
             try fileSystem.createDirectory(directory + "/store")
+            // As in etcd the flag means nothing to a member that has its data already.
+            let hasData = try fileSystem.exists(directory + "/store/data.mdb")
+            if configuration.initialClusterState == .existing, !hasData {
+                throw StartError("--initial-cluster-state existing: this version cannot join a cluster; use new")
+            }
             var options = LMDBOptions()
             options.isSyncOff = configuration.unsafeNoFsync
             backend = try LMDBBackend.open(path: directory + "/store/data.mdb", options: options)
+            try fileSystem.syncDirectory(directory + "/store")
         } catch let error as IOInterfaces.IOError {
             throw StartError("\(error)")
         } catch let error as StoreError {

@@ -47,6 +47,9 @@ package final class ServerContext: Sendable {
     package let logDiskFull = Atomic<Bool>(false)
     package let storeDiskFull = Atomic<Bool>(false)
 
+    /// When the NOSPACE alarm may be proposed again, in the clock's nanoseconds: once a second is enough.
+    package let nextNoSpaceProposal = Atomic<UInt64>(0)
+
     package let isStopping = Atomic<Bool>(false)
     /// Somebody waits for the next commit of the backend: it is not to be put off.
     package let wantsCommit = Atomic<Bool>(false)

@@ -1,4 +1,5 @@
 import Logging
+import IOInterfaces
 import Primitives
 import StateMachine
 import Synchronization
@@ -38,13 +39,25 @@ enum Admission {
         let quota = context.configuration.quotaBytes
         let liveBytes = context.liveBytes.load(ordering: .relaxed)
         guard quota >= 0, Int64(liveBytes) + Int64(growth) > quota else { return }
+        raiseAlarm(context, liveBytes: liveBytes)
+        throw .noSpace
+    }
+
+    /// Proposes the NOSPACE alarm, once a second until it is active.
+    private static func raiseAlarm(_ context: ServerContext, liveBytes: Int) {
+        let now = context.clock.now()
+        let next = context.nextNoSpaceProposal.load(ordering: .relaxed)
+        guard now >= next,
+            context.nextNoSpaceProposal.compareExchange(
+                expected: next, desired: now + 1_000_000_000, ordering: .relaxed
+            ).exchanged
+        else { return }
         let request = AlarmRequest(
             action: StateMachine.AlarmAction.activate, memberID: context.identity.memberID.rawValue,
             alarm: AlarmKind.noSpace.rawValue)
         context.proposeInternally(fieldNumber: InternalRaftRequest.FieldNumber.alarm, body: request.encoded())
         context.logger.warning(
             "raising alarm NOSPACE: the quota is used up",
-            metadata: ["live-bytes": "\(liveBytes)", "quota-bytes": "\(quota)"])
-        throw .noSpace
+            metadata: ["live-bytes": "\(liveBytes)", "quota-bytes": "\(context.configuration.quotaBytes)"])
     }
 }

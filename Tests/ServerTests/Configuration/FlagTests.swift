@@ -208,7 +208,7 @@ import Testing
             ("--feature-gates=Nonsense=true", "unrecognized feature gate"),
             ("--feature-gates=InitialCorruptCheck=maybe", "true or false"),
             ("--feature-gates=InitialCorruptCheck", "GATE=true"),
-            ("--initial-cluster-state=old", "new or existing"), ("--initial-cluster-state=existing", "cannot join"),
+            ("--initial-cluster-state=old", "new or existing"),
             ("--initial-cluster=default", "name=url"), ("--initial-cluster=other=http://localhost:2380", "local name"),
             ("--initial-cluster=default=http://elsewhere:2380", "--initial-advertise-peer-urls"),
             ("--listen-client-urls=http://localhost:2379", "--advertise-client-urls is required"),
