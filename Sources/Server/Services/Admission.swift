@@ -1,5 +1,5 @@
-import Logging
 import IOInterfaces
+import Logging
 import Primitives
 import StateMachine
 import Synchronization
