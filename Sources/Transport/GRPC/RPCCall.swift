@@ -158,6 +158,8 @@ package final class RPCCall: HTTP2Stream, @unchecked Sendable {
     }
 
     override func outboundSent(session: HTTP2Session) {
+        // A client may measure the path with pings as long as data comes (gRPC proposal A8).
+        server?.payloadSent()
         guard isFull, outbound.count < session.limits.streamLowWaterBytes else { return }
         isFull = false
         if handler != nil { server?.becameWritable(self) }
