@@ -97,7 +97,8 @@ package struct MetricsPage {
     /// One line of a family whose header stands above it.
     package mutating func plain(_ name: String, _ value: Double) { text += "\(name) \(number(value))\n" }
 
-    private mutating func header(_ name: String, _ help: String, _ kind: String) {
+    /// Begins a family whose lines follow by `plain`.
+    mutating func header(_ name: String, _ help: String, _ kind: String) {
         text += "# HELP \(name) \(help)\n# TYPE \(name) \(kind)\n"
     }
 

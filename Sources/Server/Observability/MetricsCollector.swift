@@ -149,14 +149,7 @@ package final class MetricsCollector: Sendable {
         var handled: [(labels: String, value: Double)] = []
         for description in Wire.RPCMethod.table {
             let index = description.method.rawValue
-            let kind =
-                switch description.streaming {
-                case .unary: "unary"
-                case .serverStreaming: "server_stream"
-                case .bidirectional: "bidi_stream"
-                }
-            let labels =
-                "grpc_method=\"\(description.name)\",grpc_service=\"\(description.service)\",grpc_type=\"\(kind)\""
+            let labels = Self.labels(of: description)
             started.append((labels, Double(transport.started[index])))
             for code in RPCCode.allCases {
                 let count = transport.handled(index, code)
@@ -164,8 +157,39 @@ package final class MetricsCollector: Sendable {
                 handled.append(("grpc_code=\"\(code.metricLabel)\",\(labels)", Double(count)))
             }
         }
+        if context.configuration.metricsLevel == .extensive { addHandling(transport, to: &page) }
         page.family("grpc_server_started_total", "Calls started on the server.", "counter", started)
         page.family("grpc_server_handled_total", "Calls completed on the server, by code.", "counter", handled)
+    }
+
+    /// The durations of calls, by method. Only with `--metrics extensive`.
+    private func addHandling(_ transport: ServerCounters, to page: inout MetricsPage) {
+        let bounds = ServerCounters.handlingBounds
+        page.header("grpc_server_handling_seconds", "How long calls took until they were over.", "histogram")
+        for description in Wire.RPCMethod.table {
+            let index = description.method.rawValue
+            guard transport.started[index] > 0 else { continue }
+            let labels = Self.labels(of: description)
+            var total: UInt64 = 0
+            for bucket in 0...bounds.count {
+                total += transport.handlingCounts[index * (bounds.count + 1) + bucket]
+                let bound = bucket < bounds.count ? "\(bounds[bucket])" : "+Inf"
+                page.plain("grpc_server_handling_seconds_bucket{\(labels),le=\"\(bound)\"}", Double(total))
+            }
+            page.plain(
+                "grpc_server_handling_seconds_sum{\(labels)}", Double(transport.handlingNanoseconds[index]) / 1e9)
+            page.plain("grpc_server_handling_seconds_count{\(labels)}", Double(total))
+        }
+    }
+
+    private static func labels(of description: RPCMethodDescription) -> String {
+        let kind =
+            switch description.streaming {
+            case .unary: "unary"
+            case .serverStreaming: "server_stream"
+            case .bidirectional: "bidi_stream"
+            }
+        return "grpc_method=\"\(description.name)\",grpc_service=\"\(description.service)\",grpc_type=\"\(kind)\""
     }
 
     private func addProcess(to page: inout MetricsPage) {

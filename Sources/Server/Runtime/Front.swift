@@ -128,6 +128,7 @@ struct Front {
 
     private static func transportConfiguration(_ configuration: ServerConfiguration) -> Transport.ServerConfiguration {
         var transport = Transport.ServerConfiguration()
+        transport.measuresHandling = configuration.metricsLevel == .extensive
         transport.limits.receivedMessageBytesMax = configuration.maxRequestBytes + (512 << 10)
         transport.limits.concurrentStreamsMax = min(
             configuration.maxConcurrentStreams, transport.limits.concurrentStreamsMax)

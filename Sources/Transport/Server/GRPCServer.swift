@@ -30,6 +30,8 @@ package struct ServerConfiguration: Sendable {
     package var keepalive = KeepaliveConfiguration()
     /// Connections open at once over all listeners; further ones are closed at once.
     package var connectionsMax = 20_000
+    /// Whether the durations of calls are counted (`ServerCounters.handlingCounts`): costs a look at the clock for each.
+    package var measuresHandling = false
     /// Connections that wait to be accepted.
     package var listenBacklog: Int32 = 1024
 

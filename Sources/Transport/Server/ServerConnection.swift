@@ -307,6 +307,10 @@ final class ServerConnection: HTTP2Session {
         loop.counters.streamsClosed += 1
         if call.isStarted {
             loop.counters.handled[call.method.index * RPCCode.allCases.count + call.status.code.rawValue] += 1
+            if loop.configuration.measuresHandling {
+                let duration = NIODeadline.now() - call.startedAt
+                loop.counters.noteHandling(call.method.index, nanoseconds: duration.nanoseconds)
+            }
         }
         if call.unreturnedWindowBytes > 0, let session {
             nghttp2_session_consume_connection(session, call.unreturnedWindowBytes)
