@@ -104,6 +104,27 @@ import Glibc
         }
     }
 
+    /// The same revision has the same hash however far persisting, trimming and sweeping have come.
+    private static func hash(_ store: Store, _ shared: Shared) {
+        do {
+            let reader = try store.makeReader()
+            while !shared.isDone.load(ordering: .acquiring) {
+                let first = try reader.hashKV(revision: 0)
+                do {
+                    let second = try reader.hashKV(revision: first.hashRevision)
+                    if first.compactRevision == second.compactRevision, first != second {
+                        shared.fail("two hashes of revision \(first.hashRevision)")
+                    }
+                } catch StoreError.compacted {
+                    continue
+                }
+                shared.reads.wrappingAdd(1, ordering: .relaxed)
+            }
+        } catch {
+            shared.fail("hash: \(error)")
+        }
+    }
+
     private static func readOnce(
         _ store: Store, _ reader: StoreReader, _ shared: Shared, _ random: inout PRNG, _ newest: Int64
     ) throws -> Int64 {
@@ -166,6 +187,7 @@ import Glibc
             Thread { Self.persist(store, shared) },
             Thread { Self.read(store, shared, seed: 1) },
             Thread { Self.read(store, shared, seed: 2) },
+            Thread { Self.hash(store, shared) },
             Thread { Self.write(store, shared, revisions: 4000) },
         ]
         for thread in threads { thread.join() }

@@ -221,6 +221,17 @@ struct Fixture {
         #expect(fixture.store.numbers().persistedIndex == LogIndex(20))
     }
 
+    /// What a member is founded with is closed before the first entry, and counts as persisted like any other.
+    @Test func foundingMetaIsPersistedAtIndexZero() throws {
+        let fixture = try Fixture()
+        fixture.store.setMeta("member", "1")
+        fixture.store.entryApplied(index: .zero, term: .zero)
+        try fixture.persistAll()
+        #expect(fixture.store.numbers().unpersistedBytes == 0)
+        let reopened = try Store.open(backend: fixture.backend)
+        #expect(reopened.meta("member") == "1" && reopened.appliedIndex == .zero && reopened.currentRevision == 1)
+    }
+
     /// etcd #17780: the newest revisions' records are all removed, and still the revision does not go back.
     @Test func theRevisionDoesNotGoBack() throws {
         let fixture = try Fixture()

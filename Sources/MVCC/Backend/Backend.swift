@@ -2,11 +2,11 @@ package import Primitives
 
 /// Where revisions and meta outlive the process: LMDB, or memory in the simulator.
 ///
-/// One commit is one transaction: all of it is there after a crash, or nothing. A commit that fails poisons the backend:
-/// every later one throws `.poisoned`, and nothing is ever retried.
+/// One commit is one transaction: all of it is there after a crash, or nothing. A commit that fails poisons the
+/// backend: every later one throws `.poisoned`, and nothing is ever retried.
 ///
-/// Used through existentials (`any Backend`): a call through the witness table costs 2 ns where the read behind it costs
-/// some hundreds, and a generic store would make every type above it generic.
+/// Used through existentials (`any Backend`): a call through the witness table costs 2 ns where the read behind it
+/// costs some hundreds, and a generic store would make every type above it generic.
 package protocol Backend: AnyObject, Sendable {
     /// A reader of its own, for one thread at a time.
     func makeReader() throws(StoreError) -> any BackendReader
@@ -16,8 +16,8 @@ package protocol Backend: AnyObject, Sendable {
     var sizes: BackendSizes { get }
     /// Where the data is, for messages.
     var path: String { get }
-    /// Ends the use of the backend: no commit and no new image afterwards. The file is let go when the backend and all its
-    /// readers have been dropped.
+    /// Ends the use of the backend: no commit and no new image afterwards. The file is let go when the backend and all
+    /// its readers have been dropped.
     func close()
 }
 
@@ -100,7 +100,9 @@ package struct PersistBatch: Sendable {
     package var meta: [MetaChange] = []
     /// Bytes of the records, roughly what the commit writes.
     package var recordBytes = 0
-    /// What `Store.persisted` publishes.
+    /// Whether the batch ends the effects of an entry: else it holds removals alone.
+    package var endsEntry = false
+    /// What `Store.persisted` publishes when `endsEntry` is set.
     package var through = PersistMark()
 
     package init() {}

@@ -30,8 +30,8 @@ package struct LMDBOptions: Sendable {
 ///
 /// Pages are written with `pwrite`, not through the map (no `MDB_WRITEMAP`): LMDB never overwrites a page that the last
 /// commit refers to, and its root page, written last and synced, is what makes a commit valid. So a process that dies,
-/// at any instruction, leaves the last commit; and a stray write of this process cannot reach the file, because the map is
-/// read-only. Free pages are used again by later commits, once no image that sees them is open.
+/// at any instruction, leaves the last commit; and a stray write of this process cannot reach the file, because the map
+/// is read-only. Free pages are used again by later commits, once no image that sees them is open.
 package final class LMDBBackend: Backend, @unchecked Sendable {
     // The environment is safe to use from any thread; `isPoisoned` is atomic; commits come from one thread, the backend
     // thread, which LMDB's own writer lock enforces.

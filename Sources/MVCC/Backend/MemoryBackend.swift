@@ -62,8 +62,8 @@ package final class MemoryBackend: Backend {
         state.withLock { $0.failures[$0.commits + number] = outcome }
     }
 
-    /// The process dies: what was not committed is gone, and so are poison and closure. Stores and readers of before must not be
-    /// used any more.
+    /// The process dies: what was not committed is gone, and so are poison and closure. Stores and readers of before
+    /// must not be used any more.
     package func crash() {
         state.withLock {
             $0.isPoisoned = false

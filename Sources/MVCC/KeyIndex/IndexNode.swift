@@ -58,13 +58,14 @@ struct IndexSeparator {
     func free() { base?.deallocate() }
 }
 
-/// A node of the key index: a header followed, in one block of memory, by the prefix, `capacity` heads and, in a leaf, as
-/// many entries, in an inner node as many separators, children and totals.
+/// A node of the key index: a header followed, in one block of memory, by the prefix, `capacity` heads and, in a leaf,
+/// as many entries, in an inner node as many separators, children and totals.
 ///
-/// All keys of a node share their first `prefixCount` bytes, which are kept in the node. A key's *head* is the next eight
-/// bytes as a big-endian number, zero-padded: heads order as their keys do; equal heads say that the keys are equal only
-/// where both end within them and are of one length. A search compares the prefix once and then numbers that lie side by
-/// side; it looks at a key's own bytes, which are elsewhere (a cache miss), only where that does not decide.
+/// All keys of a node share their first `prefixCount` bytes, which are kept in the node. A key's *head* is the next
+/// eight bytes as a big-endian number, zero-padded: heads order as their keys do; equal heads say that the keys are
+/// equal only where both end within them and are of one length. A search compares the prefix once and then numbers that
+/// lie side by side; it looks at a key's own bytes, which are elsewhere (a cache miss), only where that does not
+/// decide.
 struct IndexNode {
     var count: Int32
     /// 0 for a leaf.

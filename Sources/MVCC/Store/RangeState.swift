@@ -21,8 +21,9 @@ struct SortedRow {
     var rowBytes: Int
 }
 
-/// What a plan keeps between its calls. Pooled by its reader, so that a plan in steady state allocates nothing; behind a
-/// plain pointer, because the dynamic exclusivity checks on a class's fields were a sixth of the time of a point read.
+/// What a plan keeps between its calls. Pooled by its reader, so that a plan in steady state allocates nothing; behind
+/// a plain pointer, because the dynamic exclusivity checks on a class's fields were a sixth of the time of a point
+/// read.
 struct RangeState {
     enum Mode { case done, natural, sorted }
 

@@ -44,7 +44,7 @@ extension Store {
             if target <= swept { return compact > swept ? .waiting : .idle }
             applier.pointee.sweep = SweepPass(target: target)
         }
-        if state.pointee.pendingDeletions > options.pendingDeletionsMax { return .waiting }
+        if withState({ $0.pendingDeletions }) > options.pendingDeletionsMax { return .waiting }
         return sweep(maxKeys: maxKeys)
     }
 

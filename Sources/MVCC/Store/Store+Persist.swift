@@ -16,6 +16,7 @@ extension Store {
         if let mark {
             collectRevisions(through: mark.revision, &batch)
             batch.through = mark
+            batch.endsEntry = true
             let applied = MetaKey.encode(mark.appliedIndex.rawValue, mark.appliedTerm.rawValue)
             batch.meta.append(MetaChange(key: MetaKey.applied, value: applied))
             batch.meta.append(number(MetaKey.revision, mark.revision))
@@ -68,8 +69,8 @@ extension Store {
         if let finished { batch.meta.append(number(MetaKey.swept, finished)) }
     }
 
-    /// Copies (shares) the tail's entries. In steps: revisions that are not persisted stay in the tail, so the lock need
-    /// not be held throughout.
+    /// Copies (shares) the tail's entries. In steps: revisions that are not persisted stay in the tail, so the lock
+    /// need not be held throughout.
     private func collectRevisions(through: Int64, _ batch: inout PersistBatch) {
         let perStep: Int64 = 512
         var next = withState { $0.persisted + 1 }
@@ -91,7 +92,7 @@ extension Store {
         backendOwner.check("the store's persisting side")
         invariant(isBatchOut.load(ordering: .relaxed), "no batch is out")
         isBatchOut.store(false, ordering: .relaxed)
-        guard batch.through.appliedIndex != .zero else { return }
+        guard batch.endsEntry else { return }
         let mark = batch.through
         withState { state in
             invariant(mark.revision >= state.persisted, "the persisted revision would go back")

@@ -8,8 +8,8 @@ import Synchronization
 /// thread* persists (`nextBatch`, `persisted`); any thread reads, each through a `StoreReader` of its own. The first to
 /// call one of the two groups becomes its owner.
 ///
-/// A change is made in steps at the next revision, which nobody reads yet; one assignment at the end of `write` makes all
-/// of it visible. So the lock is held for single changes, never for a whole transaction.
+/// A change is made in steps at the next revision, which nobody reads yet; one assignment at the end of `write` makes
+/// all of it visible. So the lock is held for single changes, never for a whole transaction.
 package final class Store: @unchecked Sendable {
     // `state` is guarded by `lock`, `applier` belongs to the apply thread; the rest is constant or atomic.
     let backend: any Backend
@@ -102,8 +102,8 @@ package final class Store: @unchecked Sendable {
         }
     }
 
-    /// A reader for the calling thread, or for the one it is given to. Throws `.system` when the backend has no room for
-    /// another.
+    /// A reader for the calling thread, or for the one it is given to. Throws `.system` when the backend has no room
+    /// for another.
     package func makeReader() throws(StoreError) -> StoreReader {
         let disk = try backend.makeReader()
         let slot = PinSlot()

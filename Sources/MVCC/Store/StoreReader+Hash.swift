@@ -35,9 +35,9 @@ extension StoreReader {
     /// The hash of all revisions up to `revision` (0 or less: the current one), equal to etcd's over the same history.
     /// Throws `.compacted` below the compact revision, `.futureRevision` above the current one.
     ///
-    /// Of the revisions up to the compact one only those count that a reader at `revision` still sees, whatever sweeping
-    /// has removed by now; so the number does not depend on its progress. Reads the whole store: call it where a second
-    /// does no harm. The backend is read in slices, each with an image of its own.
+    /// Of the revisions up to the compact one only those count that a reader at `revision` still sees, whatever
+    /// sweeping has removed by now; so the number does not depend on its progress. Reads the whole store: call it where
+    /// a second does no harm. The backend is read in slices, each with an image of its own.
     package func hashKV(revision: Int64) throws(StoreError) -> KeyValueHash {
         threadOwner.check("a store reader")
         let state = takeState()
@@ -55,8 +55,9 @@ extension StoreReader {
         rule.keepsAny = hasKeys(at: result.hashRevision)
         var hasher = EtcdHasher()
         var next = Revision(main: 0, sub: 0)
-        while try hashStored(&hasher, &next, rule) {}
-        hashTail(&hasher, next, rule)
+        repeat {
+            while try hashStored(&hasher, &next, rule) {}
+        } while !hashTail(&hasher, &next, rule)
         result.hash = hasher.value
         return result
     }
@@ -104,22 +105,22 @@ extension StoreReader {
             }
             stored = try disk.next()
         }
-        next = Revision(main: end + 1, sub: 0)
+        next = max(next, Revision(main: end + 1, sub: 0))
         return false
     }
 
-    /// Hashes what was not persisted when `hashStored` looked last. It may be by now, and may even have left the tail:
-    /// then the backend has it.
-    private func hashTail(_ hasher: inout EtcdHasher, _ start: Revision, _ rule: KeepRule) {
-        var main = start.main
-        while main <= rule.revision {
-            let last = min(main + 255, rule.revision)
-            guard let entries = store.tailEvents(after: main - 1, through: last, maxBytes: 1 << 20) else {
-                invariantFailed("revision \(main) is neither persisted nor in the tail")
+    /// Hashes what was not persisted when `hashStored` looked last. False when the next revision has been persisted
+    /// since then and has even left the tail: the backend has it now.
+    private func hashTail(_ hasher: inout EtcdHasher, _ next: inout Revision, _ rule: KeepRule) -> Bool {
+        while next.main <= rule.revision {
+            let last = min(next.main + 255, rule.revision)
+            guard let entries = store.tailEvents(after: next.main - 1, through: last, maxBytes: 1 << 20) else {
+                return false
             }
             for entry in entries { hash(entry, &hasher, rule) }
-            main = entries.last.map { $0.main + 1 } ?? last + 1
+            next = Revision(main: next.main + Int64(entries.count), sub: 0)
         }
+        return true
     }
 
     private func hash(_ entry: RevisionEvents, _ hasher: inout EtcdHasher, _ rule: KeepRule) {
@@ -151,8 +152,8 @@ private struct KeepRule {
     /// Whether any key exists at `revision`.
     var keepsAny: Bool
 
-    /// A put that a reader at `revision` sees. Where there is none at all, etcd hashes whatever its compaction has left:
-    /// per key the newest version up to the compact revision, unless that is a tombstone from before it.
+    /// A put that a reader at `revision` sees. Where there is none at all, etcd hashes whatever its compaction has
+    /// left: per key the newest version up to the compact revision, unless that is a tombstone from before it.
     func keeps(
         _ key: UnsafeRawBufferPointer, _ at: Revision, _ isTombstone: Bool, _ state: borrowing StoreState
     ) -> Bool {

@@ -4,9 +4,10 @@ import Wire
 extension StoreReader {
     /// The events after revision `after`, read from the backend: for a watcher that is behind the tail. In order; stops
     /// after `maxRevisions` revisions or `maxBytes` bytes, at least one revision. `through` is the revision up to which
-    /// nothing is missing: it may be higher than the last event's, because compaction and sub-ranges leave gaps; when it
-    /// equals the persisted revision, go on in the tail. With `wantPrevious` each event carries the record before it,
-    /// unless that lies below the compact revision. Throws `.compacted` when `after + 1` is below the compact revision.
+    /// nothing is missing: it may be higher than the last event's, because compaction and sub-ranges leave gaps; when
+    /// it equals the persisted revision, go on in the tail. With `wantPrevious` each event carries the record before
+    /// it, unless that lies below the compact revision. Throws `.compacted` when `after + 1` is below the compact
+    /// revision.
     package func historyEvents(
         after: Int64, maxRevisions: Int, maxBytes: Int, wantPrevious: Bool
     ) throws(StoreError) -> (events: [RevisionEvents], through: Int64) {
@@ -80,8 +81,8 @@ extension StoreReader {
 
     // MARK: Scrubbing
 
-    /// Reads up to `maxRecords` records after `after` (nil: from the first) and checks their checksums, and that each of
-    /// them can be decoded. Returns where to go on, or nil at the end. Throws `.corrupted` with the revision.
+    /// Reads up to `maxRecords` records after `after` (nil: from the first) and checks their checksums, and that each
+    /// of them can be decoded. Returns where to go on, or nil at the end. Throws `.corrupted` with the revision.
     package func scrub(after: Revision?, maxRecords: Int) throws(StoreError) -> Revision? {
         threadOwner.check("a store reader")
         try disk.begin()

@@ -1,8 +1,8 @@
 import Primitives
 import Synchronization
 
-/// Reads the store for one thread at a time: its owner, the first to use it. It has its own image of the backend, opened
-/// for a step and let go after it, and its own pins.
+/// Reads the store for one thread at a time: its owner, the first to use it. It has its own image of the backend,
+/// opened for a step and let go after it, and its own pins.
 package final class StoreReader: @unchecked Sendable {
     // Used by one thread at a time, asserted at entry; the pin slot is shared, and atomic.
     unowned(unsafe) let store: Store

@@ -32,8 +32,8 @@ package struct StoreNumbers: Equatable, Sendable {
     package var keys: Int
     /// Versions stored, tombstones and what compaction has yet to remove among them.
     package var versions: Int
-    /// Live bytes, what a quota is measured against: the records of all those versions, and `Store.versionOverheadBytes`
-    /// for each.
+    /// Live bytes, what a quota is measured against: the records of all those versions, and
+    /// `Store.versionOverheadBytes` for each.
     package var liveBytes: Int
     /// The bytes of all existing keys' rows, as an answer to a range over everything would have them.
     package var rowBytes: Int
