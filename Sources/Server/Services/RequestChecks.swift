@@ -119,7 +119,9 @@ struct ChangedKeys {
         deletes.contains { delete in
             if delete.end.isEmpty { return delete.key == key }
             if key < delete.key { return false }
-            return delete.end.count == 1 && delete.end[0] == 0 || key < delete.end
+            // As etcd has it, "from the key on", an end of one zero byte, is an ordinary end here, below every key: such
+            // deletes conflict with nothing.
+            return key < delete.end
         }
     }
 }

@@ -105,18 +105,17 @@ final class WatchRecorder: Sendable {
         try await stream.send(message)
     }
 
-    /// Asks until every watch of the stream has been sent all there is; false: not within five seconds.
-    func waitForProgress() async throws -> Bool {
+    /// Asks until every watch of the stream has been sent all there is, for at most 300 milliseconds.
+    func waitForProgress() async throws {
         let before = state.withLockedValue { $0.progressAnswers }
-        for _ in 0..<250 {
-            if hasEnded { return true }
+        for _ in 0..<15 {
+            if hasEnded { return }
             try await requestProgress()
             for _ in 0..<10 {
-                if state.withLockedValue({ $0.progressAnswers }) > before { return true }
+                if state.withLockedValue({ $0.progressAnswers }) > before { return }
                 try await Task.sleep(for: .milliseconds(2))
             }
         }
-        return false
     }
 
     func close() { stream.cancel() }
