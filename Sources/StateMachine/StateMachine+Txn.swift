@@ -11,9 +11,7 @@ extension StateMachine {
             var path = TxnPath()
             try decide(request, in: &transaction, path: &path)
             path.rewind()
-            try checkPuts(request, in: &transaction, path: &path)
-            path.rewind()
-            try checkRanges(request, in: transaction, path: &path)
+            try check(request, in: &transaction, path: &path)
             path.rewind()
             var response = try execute(request, in: &transaction, path: &path)
             response.header = header(revision: transaction.readRevision)
@@ -35,29 +33,17 @@ extension StateMachine {
         }
     }
 
-    /// Checks all puts that will run; only then come the ranges. Source: etcd's order, which decides the error told.
-    private func checkPuts(
+    private func check(
         _ request: TxnRequestView, in transaction: inout WriteTransaction, path: inout TxnPath
     ) throws(ApplyFailure) {
         for operation in path.next() ? request.success : request.failure {
             switch operation {
+            case .range(let range): try check(range, in: transaction)
             case .put(let put):
                 if alarms.contains(.noSpace) { throw .refused(.noSpace) }
                 try check(put, in: &transaction)
-            case .txn(let nested): try checkPuts(nested, in: &transaction, path: &path)
-            case .range, .deleteRange, .empty: break
-            }
-        }
-    }
-
-    private func checkRanges(
-        _ request: TxnRequestView, in transaction: borrowing WriteTransaction, path: inout TxnPath
-    ) throws(ApplyFailure) {
-        for operation in path.next() ? request.success : request.failure {
-            switch operation {
-            case .range(let range): try check(range, in: transaction)
-            case .txn(let nested): try checkRanges(nested, in: transaction, path: &path)
-            case .put, .deleteRange, .empty: break
+            case .txn(let nested): try check(nested, in: &transaction, path: &path)
+            case .deleteRange, .empty: break
             }
         }
     }

@@ -15,7 +15,10 @@ enum KnownDeviation {
             without("lease:", martlet) == without("lease:", etcd)
         // A put within a transaction, of a missing key with an unknown lease: since 3.6 the lease is looked up first,
         // as for a put of its own.
-        case .txn: etcd == keyNotFound && martlet == leaseNotFound
+        // Since 3.6 the operations of a transaction are checked in their order; 3.5 checks all puts before all ranges.
+        case .txn:
+            etcd == keyNotFound && martlet == leaseNotFound
+                || [keyNotFound, leaseNotFound].contains(etcd) && [compacted, future].contains(martlet)
         default: false
         }
     }
@@ -25,6 +28,9 @@ enum KnownDeviation {
 
     private static let compacted = Answer.failure(
         code: 11, message: "etcdserver: mvcc: required revision has been compacted")
+
+    private static let future = Answer.failure(
+        code: 11, message: "etcdserver: mvcc: required revision is a future revision")
 
     /// The answer without the lines of a field.
     private static func without(_ field: String, _ answer: Answer) -> Answer {
