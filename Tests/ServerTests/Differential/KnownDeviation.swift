@@ -12,15 +12,17 @@ enum KnownDeviation {
         // Since 3.7 keys alone come from the index, which knows no leases.
         case .range(let request) where request.keysOnly: without("lease:", martlet) == without("lease:", etcd)
         case .txn where operation.description.contains("keys_only: true"):
-            without("lease:", martlet) == without("lease:", etcd)
-        // A put within a transaction, of a missing key with an unknown lease: since 3.6 the lease is looked up first,
-        // as for a put of its own.
-        // Since 3.6 the operations of a transaction are checked in their order; 3.5 checks all puts before all ranges.
-        case .txn:
-            etcd == keyNotFound && martlet == leaseNotFound
-                || [keyNotFound, leaseNotFound].contains(etcd) && [compacted, future].contains(martlet)
+            without("lease:", martlet) == without("lease:", etcd) || comesFromOrder(etcd: etcd, martlet: martlet)
+        case .txn: comesFromOrder(etcd: etcd, martlet: martlet)
         default: false
         }
+    }
+
+    /// Which of several errors of a transaction is told. Since 3.6 a put's lease is looked up before its key, as for a put
+    /// of its own, and the operations are checked in their order; 3.5 checks all puts before all ranges.
+    private static func comesFromOrder(etcd: Answer, martlet: Answer) -> Bool {
+        etcd == keyNotFound && martlet == leaseNotFound
+            || [keyNotFound, leaseNotFound].contains(etcd) && [compacted, future].contains(martlet)
     }
 
     private static let keyNotFound = Answer.failure(code: 3, message: "etcdserver: key not found")
