@@ -29,12 +29,7 @@ package enum RequestError: Error, Sendable, Hashable {
     case notLeader
     case leaderChanged
     case badLeaderTransferee
-    case memberNotFound
     case tooManyRequests
     case timeout
     case stopped
-    case notCapable
-    case wrongDowngradeVersionFormat
-    case invalidDowngradeTarget
-    case noInflightDowngrade
 }

@@ -10,17 +10,6 @@ package final class Counter: Sendable {
     package var current: Int { value.load(ordering: .relaxed) }
 }
 
-/// A number that goes up and down. Any thread may set.
-package final class Gauge: Sendable {
-    private let value: Atomic<Int>
-
-    package init(_ initial: Int = 0) { value = Atomic(initial) }
-
-    package func set(_ new: Int) { value.store(new, ordering: .relaxed) }
-    package func add(_ amount: Int) { value.add(amount, ordering: .relaxed) }
-    package var current: Int { value.load(ordering: .relaxed) }
-}
-
 /// Counts of durations in buckets whose bounds double, as Prometheus histograms want them. Any thread may observe.
 package final class Histogram: Sendable {
     /// Upper bounds in nanoseconds, ascending; one more bucket holds the rest.

@@ -6,8 +6,6 @@ package final class ServerMetrics: Sendable {
     package let applyDuration = Histogram(first: 0.0001, count: 20)
     package let leaderChanges = Counter()
     package let proposalsFailed = Counter()
-    package let proposalsPending = Gauge()
-    package let slowApplies = Counter()
     package let rangeTotal = Counter()
     package let putTotal = Counter()
     package let deleteTotal = Counter()

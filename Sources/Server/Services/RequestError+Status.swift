@@ -31,14 +31,9 @@ extension RPCStatus {
         case .notLeader: (.failedPrecondition, "not leader")
         case .leaderChanged: (.unavailable, "leader changed")
         case .badLeaderTransferee: (.failedPrecondition, "bad leader transferee")
-        case .memberNotFound: (.notFound, "member not found")
         case .tooManyRequests: (.resourceExhausted, "too many requests")
         case .timeout: (.unavailable, "request timed out")
         case .stopped: (.unavailable, "server stopped")
-        case .notCapable: (.failedPrecondition, "not capable")
-        case .wrongDowngradeVersionFormat: (.invalidArgument, "wrong downgrade target version format")
-        case .invalidDowngradeTarget: (.invalidArgument, "invalid downgrade target version")
-        case .noInflightDowngrade: (.failedPrecondition, "no inflight downgrade job")
         }
     }
 }
