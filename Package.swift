@@ -23,8 +23,14 @@ let yams: Target.Dependency = .product(name: "Yams", package: "Yams")
 let collections: Target.Dependency = .product(name: "DequeModule", package: "swift-collections")
 let heap: Target.Dependency = .product(name: "HeapModule", package: "swift-collections")
 
-func library(_ name: String, _ dependencies: [Target.Dependency], exclude: [String] = []) -> Target {
-    .target(name: name, dependencies: dependencies, exclude: exclude, swiftSettings: settings)
+func library(
+    _ name: String, _ dependencies: [Target.Dependency], path: String? = nil, exclude: [String] = []
+) -> Target {
+    .target(name: name, dependencies: dependencies, path: path, exclude: exclude, swiftSettings: settings)
+}
+
+func executable(_ name: String, _ dependencies: [Target.Dependency], path: String? = nil) -> Target {
+    .executableTarget(name: name, dependencies: dependencies, path: path, swiftSettings: settings)
 }
 
 func tests(_ name: String, _ dependencies: [Target.Dependency], resources: [Resource] = []) -> Target {
@@ -36,6 +42,9 @@ let package = Package(
     products: [
         .executable(name: "martlet", targets: ["martlet"]),
         .executable(name: "martletctl", targets: ["martletctl"]),
+        .executable(name: "martlet-simulate", targets: ["martlet-simulate"]),
+        .executable(name: "martlet-conformance", targets: ["martlet-conformance"]),
+        .library(name: "ResourceStore", targets: ["ResourceStore"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
@@ -73,6 +82,15 @@ let package = Package(
                 "StateMachine", "Replica",
             ]),
 
+        // A whole cluster of cores from one seed.
+        library(
+            "Simulator",
+            [
+                "Primitives", "IOInterfaces", "Wire", "RaftCore", "WriteAheadLog", "MVCC", "Watch", "Snapshots",
+                "Leasing", "Membership", "StateMachine", "Replica", "ServerCore", collections, heap,
+            ]),
+        executable("martlet-simulate", ["Simulator", "Primitives", arguments]),
+
         // The shell: sockets, threads, configuration.
         library("TransportSecurity", ["COpenSSL", "CPlatform", nio, posix, concurrencyHelpers]),
         library(
@@ -85,22 +103,38 @@ let package = Package(
             "Client",
             ["Primitives", "Wire", "Transport", "TransportSecurity", nio, posix, concurrencyHelpers, protobuf]),
         library(
+            "Peers",
+            [
+                "Primitives", "IOInterfaces", "Wire", "RaftCore", "MVCC", "Snapshots", "Membership", "Transport",
+                "TransportSecurity", nio, posix, logging, concurrencyHelpers, collections,
+            ]),
+        library(
             "Server",
             [
                 "Primitives", "IOInterfaces", "Wire", "RaftCore", "WriteAheadLog", "MVCC", "Watch", "Leasing",
                 "Membership", "Snapshots", "StateMachine", "Replica", "ServerCore", "Transport", "TransportSecurity",
-                "COpenSSL", "CPlatform", nio,
-                posix, logging, collections, yams,
+                "Peers", "COpenSSL", "CPlatform", nio, posix, logging, collections, yams,
             ]),
-        .executableTarget(name: "martlet", dependencies: ["Server"], swiftSettings: settings),
-        .executableTarget(
-            name: "martletctl",
-            dependencies: [
-                "Client", "Wire", "Primitives", "Snapshots", "COpenSSL", "Transport", "TransportSecurity", arguments,
-                nio,
-                posix, concurrencyHelpers, protobuf,
-            ],
-            swiftSettings: settings),
+        library(
+            "ResourceStore",
+            ["Server", "Client", "Wire", "Primitives", "Transport", "TransportSecurity", nio, posix, logging, yams]),
+        executable("martlet", ["Server"]),
+        executable(
+            "martletctl",
+            [
+                "Client", "Wire", "Primitives", "Snapshots", "COpenSSL", "Transport", "TransportSecurity",
+                "ResourceStore", "ServerCore", "MVCC", "Membership", "IOInterfaces", arguments, nio, posix,
+                concurrencyHelpers, protobuf, yams,
+            ]),
+
+        // The conformance suite: knows the API, and nothing of the server.
+        library(
+            "Conformance",
+            ["Client", "Wire", "Primitives", "Transport", "TransportSecurity", nio, posix, protobuf, yams],
+            path: "conformance/Sources/Conformance"),
+        executable(
+            "martlet-conformance", ["Conformance", "Client", "TransportSecurity", arguments],
+            path: "conformance/Sources/martlet-conformance"),
 
         tests("PrimitivesTests", ["Primitives"]),
         tests("WireTests", ["Wire", "Primitives", protobuf]),
@@ -123,6 +157,20 @@ let package = Package(
             ]),
         tests("TransportSecurityTests", ["TransportSecurity", nio, posix, embedded]),
         tests("TransportTests", ["Transport", "TransportSecurity", "Primitives", nio, posix, embedded]),
+        tests(
+            "PeersTests",
+            [
+                "Peers", "Primitives", "IOInterfaces", "Wire", "RaftCore", "MVCC", "Snapshots", "Membership",
+                "Transport", "TransportSecurity", nio, posix, logging,
+            ]),
+        tests(
+            "SimulatorTests",
+            [
+                "Simulator", "Primitives", "IOInterfaces", "RaftCore", "ServerCore", "Replica", "StateMachine", "MVCC",
+                "Wire",
+            ]),
+        tests("ConformanceTests", ["Conformance", "Client", "Transport", "Wire", "Primitives", nio, posix, protobuf]),
+        tests("ResourceStoreTests", ["ResourceStore", "Client", "Wire", nio, logging, yams]),
         tests("ClientTests", ["Client", "martletctl", "Wire", "Primitives", arguments, protobuf]),
         tests(
             "ServerTests",
