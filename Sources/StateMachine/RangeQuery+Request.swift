@@ -7,8 +7,8 @@ extension RangeRequestView {
 }
 
 extension RangeQuery {
-    /// The query a request asks for. A target other than KEY without an order sorts ascending; KEY ascending is the
-    /// natural order. Source: etcd-behaviour, section 1.1.
+    /// The query a request asks for. KEY ascending is the natural order; a target other than KEY without an order is
+    /// not the same as an ascending one, see `StoreReader.planSorted`. Source: etcd-behaviour, section 1.1.
     package init(_ request: RangeRequestView) {
         self.init(key: request.key, end: request.rangeEnd)
         limit = request.limit
@@ -27,7 +27,7 @@ extension RangeQuery {
             switch request.sortOrder {
             case 1: target == .key ? .none : .ascend
             case 2: .descend
-            default: target == .key ? .none : .ascend
+            default: .none
             }
         minModRevision = request.minModRevision
         maxModRevision = request.maxModRevision

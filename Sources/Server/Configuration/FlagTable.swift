@@ -52,13 +52,18 @@ enum FlagTable {
         boolean("pre-vote", "ask before an election disturbs the cluster", \.preVote),
         number("snapshot-count", "accepted; the log is kept by bytes here", 1...Int(Int32.max), \.snapshotCount),
         noEffect("snapshot-catchup-entries", "the log is kept by bytes"),
-        noEffect("initial-election-tick-advance", "a single member elects itself at once"),
+        boolean(
+            "initial-election-tick-advance", "a member that starts waits one heartbeat only, not an election timeout",
+            \.initialElectionTickAdvance),
         noEffect("max-snapshots", "no snapshot files are kept"),
         noEffect("max-wals", "the log is kept by bytes"),
-        noEffect("raft-read-timeout", "no peers yet"),
-        noEffect("raft-write-timeout", "no peers yet"),
-        noEffect("strict-reconfig-check", "membership cannot change yet"),
-        noEffect("max-learners", "membership cannot change yet"),
+        noEffect("raft-read-timeout", "a silent peer is found by probes"),
+        noEffect("raft-write-timeout", "a silent peer is found by probes"),
+        boolean(
+            "strict-reconfig-check", "refuse changes of membership that could lose the quorum", \.strictReconfigCheck),
+        number("max-learners", "learners at a time; the same on every member", 1...7, \.learnersMax),
+        boolean(
+            "force-new-cluster", "begin anew as the only member, with the data of the old cluster", \.forceNewCluster),
     ]
 
     private static let limits: [Flag] = [
@@ -103,11 +108,29 @@ enum FlagTable {
     ]
 
     private static let peerTLS: [Flag] = [
-        "peer-cert-file", "peer-key-file", "peer-trusted-ca-file", "peer-client-cert-auth", "peer-client-cert-file",
-        "peer-client-key-file", "peer-crl-file", "peer-auto-tls", "peer-cert-allowed-cn",
-        "peer-cert-allowed-hostname", "peer-skip-client-san-verification",
-        "experimental-peer-skip-client-san-verification",
-    ].map { noEffect($0, "a single member has no peers") }
+        text("peer-cert-file", "FILE", "certificate for peers, as server and as client") {
+            $0.peerTLS.certificateFile = $1
+        },
+        text("peer-key-file", "FILE", "its key") { $0.peerTLS.keyFile = $1 },
+        text("peer-client-cert-file", "FILE", "another certificate to dial peers with") {
+            $0.peerTLS.clientCertificateFile = $1
+        },
+        text("peer-client-key-file", "FILE", "its key") { $0.peerTLS.clientKeyFile = $1 },
+        text("peer-trusted-ca-file", "FILE", "CA of peers' certificates; makes them required") {
+            $0.peerTLS.trustedCAFile = $1
+        },
+        boolean("peer-client-cert-auth", "require certificates of peers", \.peerTLS.clientCertificateAuth),
+        text("peer-crl-file", "FILE", "revoked certificates of peers") { $0.peerTLS.revocationListFile = $1 },
+        boolean("peer-auto-tls", "make a self-signed certificate for peers", \.peerTLS.isAutomatic),
+        list("peer-cert-allowed-cn", "common names allowed in peers' certificates", \.peerTLS.allowedCommonNames),
+        list("peer-cert-allowed-hostname", "names allowed in peers' certificates", \.peerTLS.allowedHostnames),
+        boolean(
+            "peer-skip-client-san-verification", "do not look for a dialling peer's address in its certificate",
+            \.peerTLS.skipsClientSANVerification),
+        boolean(
+            "experimental-peer-skip-client-san-verification", "older name, still in manifests",
+            \.peerTLS.skipsClientSANVerification),
+    ]
 
     private static let maintenance: [Flag] = [
         noEffect("backend-batch-interval", "the store is persisted behind the log by bytes and time"),
@@ -118,10 +141,10 @@ enum FlagTable {
         noEffect("compaction-batch-limit", "compaction runs in steps bounded by time"),
         noEffect("compaction-sleep-interval", "compaction runs in steps bounded by time"),
         noEffect("experimental-compaction-batch-limit", "compaction runs in steps bounded by time"),
-        noEffect("corrupt-check-time", "a single member has nobody to compare with"),
-        noEffect("experimental-corrupt-check-time", "a single member has nobody to compare with"),
+        noEffect("corrupt-check-time", "members always compare their states"),
+        noEffect("experimental-corrupt-check-time", "members always compare their states"),
         noEffect("experimental-initial-corrupt-check", "every record is checked at start"),
-        noEffect("compact-hash-check-time", "a single member has nobody to compare with"),
+        noEffect("compact-hash-check-time", "members always compare their states"),
         noEffect("downgrade-check-time", "there is nothing to downgrade"),
         noEffect("memory-mlock", "the store is not locked in memory"),
         noEffect("socket-reuse-address", "addresses are always reused"),
@@ -162,7 +185,6 @@ enum FlagTable {
 
     private static let unsupported: [Flag] =
         [
-            only("force-new-cluster", ["false"], "a single member needs no recovery of membership"),
             only("auth-token", ["simple"], "authentication of users is not there yet"),
             noEffect("auth-token-ttl", "authentication of users is not there yet"),
             noEffect("bcrypt-cost", "authentication of users is not there yet"),
@@ -197,8 +219,8 @@ enum FlagTable {
             "retry-interval", "snapshot", "v", "vv",
         ].map { noEffect($0, "etcd ignores it too") }
         + [
-            noEffect("experimental-compact-hash-check-enabled", "a single member has nobody to compare with"),
-            noEffect("experimental-compact-hash-check-time", "a single member has nobody to compare with"),
+            noEffect("experimental-compact-hash-check-enabled", "members always compare their states"),
+            noEffect("experimental-compact-hash-check-time", "members always compare their states"),
             noEffect("experimental-compaction-sleep-interval", "compaction runs in steps bounded by time"),
             noEffect("experimental-downgrade-check-time", "there is nothing to downgrade"),
             noEffect("experimental-enable-lease-checkpoint", "remaining times are always kept"),

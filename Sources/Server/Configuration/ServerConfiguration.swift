@@ -28,6 +28,14 @@ package struct ServerConfiguration: Sendable {
     /// Milliseconds without a leader before an election; at least five heartbeats, at most 50,000.
     package var electionMilliseconds = 1000
     package var preVote = true
+    /// A member that starts waits for one heartbeat, and not for a whole election timeout, before it campaigns.
+    package var initialElectionTickAdvance = true
+    /// Whether changes of membership that could lose the quorum are refused.
+    package var strictReconfigCheck = true
+    /// Most learners at a time.
+    package var learnersMax = 1
+    /// Begin anew as the only member of the cluster, with its data.
+    package var forceNewCluster = false
     /// Applied entries between two snapshots of etcd. Martlet keeps its log by bytes; the number is only checked.
     package var snapshotCount = 10_000
 
@@ -59,6 +67,9 @@ package struct ServerConfiguration: Sendable {
     package var cipherSuites: [String] = []
     package var tlsMinimumVersion = "TLS1.2"
     package var tlsMaximumVersion = ""
+
+    // Peer TLS; cipher suites and versions are those of clients.
+    package var peerTLS = PeerTLSFlags()
 
     // Logs and metrics.
     package var logLevel = "info"
@@ -110,6 +121,7 @@ extension ServerConfiguration {
             throw ConfigurationError("--advertise-client-urls is required when --listen-client-urls is set explicitly")
         }
         try validateTLS()
+        try peerTLS.validate(isNeeded: (listenPeerURLs + initialAdvertisePeerURLs).contains { $0.isSecure })
         try validateCluster()
         if watchProgressNotifySeconds < 0.1 {
             throw ConfigurationError("--watch-progress-notify-interval must be at least 100ms")
@@ -154,11 +166,6 @@ extension ServerConfiguration {
                 "--initial-cluster has \(name)=\(own.sorted().joined(separator: ",")) but "
                     + "--initial-advertise-peer-urls is "
                     + initialAdvertisePeerURLs.map(\.text).sorted().joined(separator: ","))
-        }
-        if members.names.count > 1 {
-            throw ConfigurationError(
-                "--initial-cluster names \(members.names.count) members: this version runs a single member; "
-                    + "name only \(name)")
         }
     }
 }

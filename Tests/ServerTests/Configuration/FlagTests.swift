@@ -215,7 +215,10 @@ import Testing
             ("--listen-metrics-urls=ftp://localhost:2381", "http, https, unix, or unixs"),
             ("--cert-file=/c", "--key-file"), ("--key-file=/k", "--cert-file"),
             ("--client-cert-auth", "--trusted-ca-file"), ("--tls-min-version=TLS1.1", "TLS1.2 or TLS1.3"),
-            ("--auth-token=jwt,pub-key=a", "not there yet"), ("--force-new-cluster", "not supported"),
+            ("--auth-token=jwt,pub-key=a", "not there yet"), ("--force-new-cluster=perhaps", "true or false"),
+            ("--max-learners=0", "from 1 to 7"), ("--peer-cert-file=/c", "--peer-key-file"),
+            ("--peer-client-cert-auth", "--peer-trusted-ca-file"),
+            ("--peer-client-key-file=/k", "--peer-client-cert-file"),
             ("--logger=capnslog", "--log-format"), ("--self-signed-cert-validity=0", "from 1 to 100"),
         ])
     func wrongValues(flag: String, reason: String) {
@@ -228,10 +231,15 @@ import Testing
     @Test("What fits together is checked together")
     func validation() throws {
         let peers = "a=http://10.0.0.1:2380,b=http://10.0.0.2:2380,c=http://10.0.0.3:2380"
-        let several = Self.refusal([
-            "--name=a", "--initial-advertise-peer-urls=http://10.0.0.1:2380", "--initial-cluster=\(peers)",
-        ])
-        #expect(several == "--initial-cluster names 3 members: this version runs a single member; name only a")
+        let several = ["--name=a", "--initial-advertise-peer-urls=http://10.0.0.1:2380", "--initial-cluster=\(peers)"]
+        #expect(try Self.parse(several).initialCluster == peers)
+        #expect(Self.refusal(several + ["--name=d"]).contains("couldn't find local name \"d\""))
+        let secure = ["--listen-peer-urls=https://10.0.0.1:2380"]
+        #expect(Self.refusal(secure).contains("an https peer URL needs --peer-cert-file"))
+        #expect(try Self.parse(secure + ["--peer-auto-tls"]).peerTLS.isAutomatic)
+        let names = ["--peer-cert-allowed-cn=a,b", "--peer-cert-allowed-hostname=c"]
+        #expect(Self.refusal(names).contains("exclude each other"))
+        #expect(try Self.parse([names[0]]).peerTLS.allowedCommonNames == ["a", "b"])
         // One member with two URLs is one member.
         let twice = "a=http://10.0.0.1:2380,a=http://10.1.0.1:2380"
         _ = try Self.parse([

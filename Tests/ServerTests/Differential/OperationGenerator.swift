@@ -8,7 +8,6 @@ import Wire
 /// - unknown sort orders and targets: 3.5 takes them for none, 3.6 refuses them;
 /// - watches from a negative revision: 3.5 takes them for the beginning, 3.6 cancels them as compacted;
 /// - sorting many rows by anything but the key: from twelve rows on Go's sort leaves equal rows in any order;
-/// - a limit on rows sorted by something without an order: etcd cuts the rows before it sorts them;
 /// - transactions that delete from a key on and put with `ignore_value` or `ignore_lease`: they may kill etcd, which
 ///   finds the key's absence too late;
 /// - hashes of a negative revision: etcd hashes nothing, Martlet takes them for the latest.
@@ -103,7 +102,6 @@ struct OperationGenerator {
                 let first = random.next(in: 0..<7)
                 request.key = Data("k\(first)".utf8)
                 request.rangeEnd = Data("k\(first + 2)".utf8)
-                if request.sortOrder == .none { request.limit = 0 }
             }
         }
         request.serializable = chance(6)
