@@ -40,13 +40,15 @@ bench: reference build
 soak: reference build
 	MARTLET_SOAK=1 MARTLET_BIN=$(RELEASE) MARTLET_REFERENCE=$(CURDIR)/$(REFERENCE) swift test --filter Soak
 
-# Coverage-guided fuzzing of the hot codecs, beside the seeded mutations of `make test`. Ctrl-C stops it.
+# Coverage-guided fuzzing of the hot codecs and of a connection's framing, beside the seeded mutations of `make test`.
+# FUZZ_SECONDS=60 bounds it; Ctrl-C stops it.
+FUZZ_SECONDS   := 0
 fuzz:
 	@./.ci/dependencies $(PACKAGES)
 	MARTLET_FUZZ=1 swift build -c release --scratch-path .build-fuzz --product martlet-fuzz \
-	    -Xswiftc -sanitize=fuzzer,address -Xswiftc -parse-as-library -Xlinker -fsanitize=fuzzer
+	    -Xswiftc -sanitize=fuzzer,address -Xswiftc -enable-testing -Xswiftc -use-ld=lld
 	mkdir -p .build-fuzz/corpus
-	.build-fuzz/release/martlet-fuzz -max_len=4096 .build-fuzz/corpus
+	.build-fuzz/release/martlet-fuzz -max_len=4096 -max_total_time=$(FUZZ_SECONDS) .build-fuzz/corpus
 
 clean:
 	swift package clean

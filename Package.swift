@@ -183,5 +183,6 @@ let package = Package(
 
 // The fuzzer has libFuzzer's main function, so it is a part of the package only when `make fuzz` asks for it.
 if Context.environment["MARTLET_FUZZ"] == "1" {
-    package.targets.append(.executableTarget(name: "martlet-fuzz", dependencies: ["Wire"], swiftSettings: settings))
+    package.targets.append(
+        executable("martlet-fuzz", ["Wire", "Transport", nio, embedded]))
 }
