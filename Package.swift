@@ -73,7 +73,7 @@ let package = Package(
         library("Snapshots", ["Primitives", "MVCC", "CZlib"]),
         library("Leasing", ["Primitives", heap]),
         library("Membership", ["Primitives"]),
-        library("StateMachine", ["Primitives", "Wire", "MVCC", "Leasing", "Membership"]),
+        library("StateMachine", ["Primitives", "Wire", "RaftCore", "MVCC", "Leasing", "Membership"]),
         library("Replica", ["Primitives", "Wire", "RaftCore", collections]),
         library(
             "ServerCore",

@@ -147,6 +147,7 @@ extension Raft {
         heartbeatElapsedTicks = 0
         resetElectionTimer()
         transferTarget = .none
+        isAbdicating = false
         pendingChangeIndex = .zero
         uncommittedBytes = 0
         owesAppends = false

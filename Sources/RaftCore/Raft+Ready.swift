@@ -82,6 +82,9 @@ extension Raft {
         log.evict(through: min(index, log.applied, log.durable))
     }
 
+    /// As `evict(through:)`, from the front, until at most `bytesMax` bytes of entries are in memory or no more may go.
+    package mutating func evict(keepingBytes bytesMax: Int) { log.evict(keepingBytes: bytesMax) }
+
     /// Drops entries through `index`, or of as many as are applied, for good: members that need them get a snapshot.
     /// Returns false when nothing was dropped (also when log storage could not tell the term at `index`; try again).
     @discardableResult

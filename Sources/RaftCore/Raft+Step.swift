@@ -15,6 +15,10 @@ extension Raft {
         if electionElapsedTicks >= configuration.electionTicks {
             electionElapsedTicks = 0
             if configuration.checkQuorum, !checkQuorum() { return }
+            if isAbdicating {
+                becomeFollower(term: term, leader: .none)
+                return
+            }
             // A transfer that has not ended within an election timeout has failed; serve again.
             transferTarget = .none
         }

@@ -28,6 +28,7 @@ package import Primitives
 /// - `Raft+ReadIndex`: `readIndex(context:)`
 /// - `Raft+Election`: `campaign()`, `forgetLeader()`
 /// - `Raft+Transfer`: `transferLeadership(to:)`
+/// - `Raft+Abdication`: `abdicate()`, `advanceElectionTimer(by:)`
 /// - `Raft+Replication`: `reportUnreachable(_:)`, `reportSnapshot(to:succeeded:)`, `retryReplication()`
 package struct Raft: ~Copyable {
     package let configuration: RaftConfiguration
@@ -52,6 +53,8 @@ package struct Raft: ~Copyable {
     // Volatile on leaders.
     /// Whom leadership is being handed to, or `.none`.
     package internal(set) var transferTarget: MemberID = .none
+    /// Set when a transfer that does not succeed ends with stepping down.
+    var isAbdicating = false
     /// No membership change is proposed until this index is applied: the last one in the log stands at or before it.
     var pendingChangeIndex: LogIndex = .zero
     /// Payload bytes after `commit`.

@@ -1,53 +1,7 @@
-package import Primitives
-package import RaftCore
+import Primitives
+import RaftCore
 
-/// One member's coordinator: see the head of Replica.swift for owner and invariants.
-package final class Replica {
-    private var raft: Raft
-    /// Proposals of this round, handed to Raft together so that they share one append.
-    private var proposals: [Proposal] = []
-    private var dropped: [(id: UInt64, error: ProposalError)] = []
-    private var refusedReads: [UInt64] = []
-    /// A commit index that is not worth a write of its own: it goes with the next append.
-    private var waitingHardState: HardState?
-    /// Entries through this index are on their way to the state machine, from here or from the log's owner.
-    private var handedOut: LogIndex
-    /// The last entry that Raft has given out as committed.
-    private var offered: LogIndex
-    /// What the state machine has reported.
-    private var applied: LogIndex
-    private var persisted = LogIndex.zero
-    private var cut = LogIndex.zero
-
-    package init(raft: consuming Raft) {
-        applied = raft.applied
-        handedOut = applied
-        offered = applied
-        persisted = raft.applied
-        cut = persisted
-        self.raft = raft
-    }
-
-    /// True when this member is the only voter and leads: whatever is published locally is the latest there is, so a
-    /// linearizable read needs no round and no thread hop.
-    package var isSoleVoterLeader: Bool { raft.role == .leader && isSoleVoter }
-
-    /// True when this member is the only voter: nobody waits for its messages.
-    package var isSoleVoter: Bool {
-        let state = raft.configurationState
-        return state.voters == [raft.id] && !state.isJoint
-    }
-
-    package var term: Term { raft.term }
-    /// The last index known to be committed.
-    package var commit: LogIndex { raft.commit }
-    package var lastIndex: LogIndex { raft.lastIndex }
-    package var isLeader: Bool { raft.role == .leader }
-    package var leader: MemberID { raft.leader }
-
-    /// Starts an election at once; a sole voter wins it without waiting for a timeout.
-    package func campaign() { raft.campaign() }
-
+extension Replica {
     /// Takes one event in. Effects come with the next `collect`.
     package func handle(_ event: ReplicaEvent) {
         if case .propose(let proposal) = event {
@@ -57,8 +11,11 @@ package final class Replica {
         // Order between proposals and other events is kept: a transfer or a lost leadership concerns what came before.
         submitProposals()
         switch event {
-        case .tick: raft.tick()
+        case .tick: timePasses()
         case .propose: break
+        case .proposeChange(let id, let change, let kind, let payload):
+            propose(HeldProposals.Change(id: id, change: change, kind: kind, payload: payload, tick: tick))
+        case .changeApplied(let index, let change): changeApplied(index, change)
         case .appendDurable(let number): raft.appendDurable(through: number)
         case .applied(let index):
             invariant(index >= applied, "the applied index went from \(applied) to \(index)")
@@ -66,13 +23,65 @@ package final class Replica {
         case .persisted(let index):
             // The backend may be ahead of the word that the apply thread sends after each batch.
             persisted = max(persisted, index)
+        case .logBegins(let index): logStart = max(logStart, index)
+        case .logEntries(let entries):
+            history.answer(entries)
+            raft.retryReplication()
+        case .logUnavailable: history.answer([])
         case .read(let context):
-            do { try raft.readIndex(context: context) } catch { refusedReads.append(context) }
-        case .message(let message):
-            // A message that makes no sense was sent by a peer, not by this program: it has no effect.
-            _ = try? raft.step(message)
+            if !reads.add(context: context, tick: tick, countMax: options.waitingReadsMax) {
+                refusedReads.append(context)
+            }
+        case .message(let message): receive(message)
+        case .transferLeadership(let member): raft.transferLeadership(to: member)
+        case .unreachable(let member): raft.reportUnreachable(member)
+        case .snapshotSent(let member, let succeeded): raft.reportSnapshot(to: member, succeeded: succeeded)
+        case .diskStalled: raft.abdicate()
         }
     }
+
+    private func timePasses() {
+        tick += 1
+        raft.tick()
+        history.tick()
+        guard tick > UInt64(options.heldTicksMax) else { return }
+        let past = tick - UInt64(options.heldTicksMax)
+        if !held.isEmpty {
+            let expired = held.expire(through: past)
+            for case .proposal(let proposal) in expired.items { dropped.append((proposal.id, .noLeader)) }
+            for change in expired.changes { dropped.append((change.id, change.reason)) }
+        }
+        refusedReads += reads.expire(through: past)
+    }
+
+    private func changeApplied(_ index: LogIndex, _ change: ConfigurationChange?) {
+        invariant(index > raft.applied, "a membership change is reported after the entries behind it")
+        guard let change else { return }
+        do throws(ConfigurationChangeError) {
+            changedConfiguration = try raft.applyConfigurationChange(change)
+        } catch {
+            invariantFailed("the state machine made a membership change that Raft refuses: \(error)")
+        }
+        configurationChanged()
+        offerSnapshot()
+    }
+
+    private func receive(_ message: Message) {
+        var message = message
+        if message.type == .snapshot {
+            // The image is installed by a restart; here it only tells that its sender leads.
+            message = Message(type: .heartbeat, to: message.to, from: message.from, term: message.term)
+        }
+        do throws(RaftError) {
+            try raft.step(message)
+        } catch {
+            // A message that makes no sense was sent by a peer, not by this program: it has no effect.
+            guard case .proposalDropped(let reason) = error, reason.isTemporary else { return }
+            _ = held.hold(.forwarded(message), tick: tick, bytesMax: options.heldBytesMax)
+        }
+    }
+
+    // MARK: Effects
 
     /// Adds everything that is to be done now to `effects`.
     package func collect(into effects: inout ReplicaEffects) {
@@ -83,43 +92,83 @@ package final class Replica {
             let known = min(applied, offered)
             if known > raft.applied {
                 raft.applied(through: known)
-                raft.evict(through: known)
+                forgetEntries()
             }
+            if campaignsWhenSole { campaignIfSole() }
+            if !held.isEmpty { handOver() }
+            if reads.hasWaiting || reads.isAsking { askForReads() }
         } while raft.hasReady
-        effects.dropped.append(contentsOf: dropped)
-        dropped.removeAll(keepingCapacity: true)
-        effects.refusedReads.append(contentsOf: refusedReads)
-        refusedReads.removeAll(keepingCapacity: true)
+        if !dropped.isEmpty {
+            effects.dropped.append(contentsOf: dropped)
+            dropped.removeAll(keepingCapacity: true)
+        }
+        if !refusedReads.isEmpty {
+            effects.refusedReads.append(contentsOf: refusedReads)
+            refusedReads.removeAll(keepingCapacity: true)
+        }
+        if let changedConfiguration {
+            effects.configuration = changedConfiguration
+            self.changedConfiguration = nil
+        }
+        if logStart > raft.firstIndex { raft.compactLog(through: logStart.advanced(by: -1)) }
         let unneeded = min(persisted, applied)
         if unneeded > cut {
-            raft.compactLog(through: unneeded)
             cut = unneeded
             effects.logCut = unneeded
+            if hasPeers { offerSnapshot() }
         }
+        if let read = history.nextRead() { effects.logRead = read }
+    }
+
+    /// Lets applied entries go: all of them, or those beyond what followers that lag a little are served from.
+    private func forgetEntries() {
+        if hasPeers { raft.evict(keepingBytes: options.recentEntriesBytesMax) } else { raft.evict(through: raft.applied) }
+    }
+
+    private func campaignIfSole() {
+        guard isSoleVoter else { return }
+        if raft.role == .follower, raft.leader == .none { raft.campaign() }
+        // Entries of the log that are not applied yet may change the membership: once more then.
+        if raft.role != .follower { campaignsWhenSole = false }
     }
 
     private func take(_ ready: Ready, into effects: inout ReplicaEffects) {
+        invariant(ready.snapshot == nil, "Raft installs a snapshot that no message brought")
         if let last = ready.committed.last { offered = last.index }
         for entry in ready.committed where entry.index > handedOut {
             effects.committed.append(entry)
             handedOut = entry.index
         }
         append(ready, to: &effects)
-        effects.messages.append(contentsOf: ready.messages)
-        effects.reads.append(contentsOf: ready.readStates)
-        effects.abortedReads.append(contentsOf: ready.abortedReads)
-        if let softState = ready.softState { effects.softState = softState }
+        if !ready.messages.isEmpty { effects.messages.append(contentsOf: ready.messages) }
+        for state in ready.readStates {
+            for read in reads.answer(state.context) {
+                effects.reads.append(ReadState(context: read.context, index: state.index))
+            }
+        }
+        for number in ready.abortedReads { reads.takeBack(number) }
+        if let softState = ready.softState {
+            effects.softState = softState
+            if softState.role == .leader {
+                if readyIndex == nil { readyIndex = raft.lastIndex }
+            } else {
+                readyIndex = nil
+                history.forget()
+            }
+        }
     }
 
     /// Adds what a Ready wants to be durable. A commit index alone waits for company: it may lag on disk.
     private func append(_ ready: Ready, to effects: inout ReplicaEffects) {
         if let hardState = ready.hardState { waitingHardState = hardState }
         guard ready.mustSync || !ready.appends.isEmpty || !ready.messagesAfterAppend.isEmpty else { return }
-        // A sole voter commits what is durable, unless a membership change is among it; and the state machine must
-        // have been given everything before.
+        // A sole voter commits what is durable, unless a membership change is among it or before it and not applied: the
+        // quorum that counts for these entries is then not known yet. And the state machine must have been given
+        // everything before.
         var isOwnWord = false
         if let first = ready.appends.first, let last = ready.appends.last, isSoleVoterLeader,
-            first.index == handedOut.advanced(by: 1), ready.appends.allSatisfy({ $0.kind == .normal })
+            first.index == handedOut.advanced(by: 1), !raft.hasUnappliedChange,
+            ready.appends.allSatisfy({ $0.kind == .normal })
         {
             isOwnWord = true
             handedOut = last.index
@@ -129,24 +178,5 @@ package final class Replica {
                 number: ready.number, hardState: waitingHardState, entries: ready.appends, mustSync: ready.mustSync,
                 messagesAfterAppend: ready.messagesAfterAppend, commitsWhenDurable: isOwnWord))
         waitingHardState = nil
-    }
-
-    /// Hands the waiting proposals to Raft: all at once, or one by one when they do not fit together.
-    private func submitProposals() {
-        guard !proposals.isEmpty else { return }
-        defer { proposals.removeAll(keepingCapacity: true) }
-        do throws(ProposalError) {
-            _ = try raft.propose(proposals.map(\.payload))
-        } catch .uncommittedBytesExceeded where proposals.count > 1 {
-            for proposal in proposals {
-                do throws(ProposalError) {
-                    _ = try raft.propose([proposal.payload])
-                } catch {
-                    dropped.append((proposal.id, error))
-                }
-            }
-        } catch {
-            for proposal in proposals { dropped.append((proposal.id, error)) }
-        }
     }
 }

@@ -66,8 +66,28 @@ package final class LogWriter {
             concernsReplica: paid.concernsReplica, didSync: paid.mustSync)
     }
 
-    /// Drops whole segments that hold nothing after `index`.
-    package func cut(through index: LogIndex) throws(WALError) { try log.truncatePrefix(through: index) }
+    /// Drops whole segments that hold nothing after `index`, as far as the log's retention lets them go. Returns the first
+    /// entry that is left when it is another than before: to be told with `ReplicaEvent.logBegins`.
+    @discardableResult
+    package func cut(through index: LogIndex) throws(WALError) -> LogIndex? {
+        let before = log.firstIndex
+        try log.truncatePrefix(through: index)
+        return log.firstIndex == before ? nil : log.firstIndex
+    }
+
+    /// Reads entries back for a member that lags: the answer to `ReplicaEffects.logRead`.
+    ///
+    /// - Throws: `.corrupt` when a record cannot be read back, `.failed`: the process must stop.
+    package func read(_ read: LogRead) throws(WALError) -> ReplicaEvent {
+        guard read.from >= log.firstIndex else { return .logUnavailable }
+        let entries = try log.entries(from: read.from, to: read.to, bytesMax: read.bytesMax)
+        if entries.isEmpty { return .logUnavailable }
+        return .logEntries(
+            entries.map {
+                Entry(
+                    term: $0.term, index: $0.index, kind: EntryKind(rawValue: $0.kind) ?? .normal, payload: $0.payload)
+            })
+    }
 
     /// Whether `prepare` has nothing to do.
     package var isPrepared: Bool { log.isNextSegmentReady }

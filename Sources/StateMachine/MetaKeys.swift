@@ -11,6 +11,12 @@ package enum MetaKeys {
     /// One empty record per active alarm.
     package static let alarmPrefix: Bytes = "alarm/"
 
+    /// One empty record per member that was removed.
+    package static let removedPrefix: Bytes = "removed/"
+    /// The applied index of the image that was installed last, 8 bytes big endian: see `SnapshotInstall`.
+    package static let installed: Bytes = "installed"
+
+    package static func removed(_ id: MemberID) -> Bytes { keyed(removedPrefix, id.rawValue) }
     package static func member(_ id: MemberID) -> Bytes { keyed(memberPrefix, id.rawValue) }
     package static func lease(_ id: LeaseID) -> Bytes { keyed(leasePrefix, UInt64(bitPattern: id.rawValue)) }
     package static func alarm(_ kind: Int32, member: MemberID) -> Bytes {
@@ -23,6 +29,12 @@ package enum MetaKeys {
         guard key.count == prefix + 10 else { return nil }
         let id = key.array[(prefix + 2)...].reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
         return (Int32(key[prefix]), MemberID(id))
+    }
+
+    /// The identity that `removed(_:)` wrote into a key.
+    package static func parseRemoved(_ key: Bytes) -> MemberID? {
+        guard key.count == removedPrefix.count + 8 else { return nil }
+        return MemberID(key.array[removedPrefix.count...].reduce(UInt64(0)) { $0 << 8 | UInt64($1) })
     }
 
     package static func bigEndian(_ value: UInt64) -> [UInt8] {

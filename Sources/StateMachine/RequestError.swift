@@ -1,3 +1,5 @@
+package import Membership
+
 /// Why a request was refused: the values behind every error a client can see. Texts and gRPC codes stand in one table
 /// in `Server`. Source: etcd-behaviour, section 2.
 package enum RequestError: Error, Sendable, Hashable {
@@ -29,6 +31,8 @@ package enum RequestError: Error, Sendable, Hashable {
     case notLeader
     case leaderChanged
     case badLeaderTransferee
+    /// A change of the membership, with its reason.
+    case membership(MembershipError)
     case tooManyRequests
     case timeout
     case stopped

@@ -41,25 +41,23 @@ extension StateMachine {
 
     /// Takes in the name and the client URLs that a member publishes.
     func memberAttributes(_ bytes: UnsafeRawBufferPointer) throws(ApplyFailure) -> Bytes {
-        let changed = try decoding { () throws(WireError) -> (position: Int, member: Membership.Member)? in
+        let changed = try decoding { () throws(WireError) -> Membership.Member? in
             var reader = ProtoReader(bytes)
-            var changed: (position: Int, member: Membership.Member)?
+            var changed: Membership.Member?
             while let tag = try reader.nextField() {
                 switch tag {
-                case .varint(1):
-                    let id = MemberID(try reader.uint64())
-                    changed = members.firstIndex { $0.id == id }.map { ($0, members[$0]) }
+                case .varint(1): changed = table[MemberID(try reader.uint64())]
                 case .bytes(2):
                     let attributes = try reader.bytes()
-                    if changed != nil { try MemberCodec.decodeAttributes(attributes, into: &changed!.member) }
+                    if changed != nil { try MemberCodec.decodeAttributes(attributes, into: &changed!) }
                 default: try reader.skip(tag)
                 }
             }
             return changed
         }
         guard let changed else { return Bytes() }
-        members[changed.position] = changed.member
-        store.setMeta(MetaKeys.member(changed.member.id), MemberCodec.encode(changed.member))
+        table.publish(changed.id, name: changed.name, clientURLs: changed.clientURLs)
+        store.setMeta(MetaKeys.member(changed.id), MemberCodec.encode(changed))
         publish()
         return Bytes()
     }

@@ -43,7 +43,10 @@ enum ApplyFailure: Error {
 /// What event loops may know of the state machine beside store and lessor.
 package struct PublishedState: Sendable {
     package var alarms: [Alarm] = []
+    /// In order of identity.
     package var members: [Membership.Member] = []
+    /// Identities of members that were removed; they never come back. Ascending.
+    package var removed: [MemberID] = []
 }
 
 /// Applies requests: see the head of this file for owner and invariants.
@@ -63,9 +66,11 @@ package final class StateMachine: Sendable {
     package let identity: Identity
     /// A copy of alarms and members for other threads, replaced when they change.
     package let published: Mutex<PublishedState>
+    /// Hashes of the state at some applied indexes, for comparing with other members'. Any thread.
+    package let hashes = StateHashes()
     // Touched by the apply thread only, which makes the unchecked access safe.
     nonisolated(unsafe) var alarms: AlarmTable
-    nonisolated(unsafe) var members: [Membership.Member]
+    nonisolated(unsafe) var table: MemberTable
     nonisolated(unsafe) var term = Term.zero
 
     /// Restores leases, alarms and members from what the store holds.
@@ -76,18 +81,13 @@ package final class StateMachine: Sendable {
         self.lessor = lessor
         self.identity = identity
         alarms = AlarmTable(store: store)
-        members = []
-        for (key, value) in store.metaEntries(prefix: MetaKeys.memberPrefix) {
-            do { members.append(try MemberCodec.decode(value)) } catch {
-                throw .unreadable(key: key, detail: "\(error)")
-            }
-        }
+        table = try Self.members(in: store)
         do {
             try lessor.restore(store.metaEntries(prefix: MetaKeys.leasePrefix).map(\.value))
         } catch {
             throw .unreadable(key: MetaKeys.leasePrefix, detail: "\(error)")
         }
-        published = Mutex(PublishedState(alarms: alarms.active, members: members))
+        published = Mutex(PublishedState(alarms: alarms.active, members: table.members, removed: table.removed))
         do {
             try store.forEachLeasedKey { key, lease in
                 // A key may name a lease that is gone: it was put before the lease's revocation and never deleted
@@ -97,6 +97,24 @@ package final class StateMachine: Sendable {
         } catch {
             throw .store(error)
         }
+    }
+
+    /// The member table that the store holds.
+    ///
+    /// - Throws: `.unreadable`.
+    package static func members(in store: Store) throws(StateMachineError) -> MemberTable {
+        var members: [Membership.Member] = []
+        for (key, value) in store.metaEntries(prefix: MetaKeys.memberPrefix) {
+            do { members.append(try MemberCodec.decode(value)) } catch {
+                throw .unreadable(key: key, detail: "\(error)")
+            }
+        }
+        var removed: [MemberID] = []
+        for (key, _) in store.metaEntries(prefix: MetaKeys.removedPrefix) {
+            guard let id = MetaKeys.parseRemoved(key) else { throw .unreadable(key: key, detail: "no identity") }
+            removed.append(id)
+        }
+        return MemberTable(members: members, removed: removed)
     }
 
     /// The header of an answer given now.
@@ -115,8 +133,14 @@ package final class StateMachine: Sendable {
         self.term = term
         let result = try apply(payload, now: now)
         // Not after a failure: the backend must not note as applied what was left half done.
-        store.entryApplied(index: index, term: term)
+        close(index: index, term: term)
         return result
+    }
+
+    /// Ends the effects of an entry.
+    func close(index: LogIndex, term: Term) {
+        store.entryApplied(index: index, term: term)
+        hashes.note(index: index, hash: store.stateHash)
     }
 
     private func apply(_ payload: Bytes, now: UInt64) throws(StoreError) -> Applied {
@@ -173,7 +197,7 @@ package final class StateMachine: Sendable {
 
     /// Makes alarms and members visible to other threads.
     func publish() {
-        let state = PublishedState(alarms: alarms.active, members: members)
+        let state = PublishedState(alarms: alarms.active, members: table.members, removed: table.removed)
         published.withLock { $0 = state }
     }
 }

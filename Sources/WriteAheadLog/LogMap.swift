@@ -55,6 +55,16 @@ struct LogMap {
         return next < samples.count ? LogIndex(samples[next].index.rawValue - 1) : last
     }
 
+    /// The first position of each run of equal terms, the base among them where its term is known.
+    var termRuns: [WALPosition] {
+        var runs = baseTerm.map { [WALPosition(index: base, term: $0)] } ?? []
+        for run in terms where run.term != runs.last?.term {
+            // The first run may have begun before entries that are gone.
+            runs.append(WALPosition(index: max(run.index, base.advanced(by: 1)), term: run.term))
+        }
+        return runs
+    }
+
     func term(at index: LogIndex) -> Term? {
         if index == base { return baseTerm }
         guard index > base, index <= last else { return nil }

@@ -85,6 +85,19 @@ extension RaftLog {
         if pendingSnapshot == nil { memory.dropFirst(through: index) }
     }
 
+    /// Drops the oldest applied and durable entries from memory until `bytesMax` bytes are left, or none that may go.
+    mutating func evict(keepingBytes bytesMax: Int) {
+        guard pendingSnapshot == nil, memory.bytes > bytesMax else { return }
+        let limit = min(applied, durable)
+        var bytes = memory.bytes
+        var next = memory.first
+        while bytes > bytesMax, next <= limit {
+            bytes -= memory[next].sizeBytes
+            next = next.advanced(by: 1)
+        }
+        memory.dropFirst(through: next.advanced(by: -1))
+    }
+
     /// Drops entries through `index` (at most the applied one) for good. Returns false when there was nothing to drop
     /// or the term at `index` could not be read.
     mutating func compact(through index: LogIndex) -> Bool {
