@@ -1,3 +1,4 @@
+import Membership
 package import StateMachine
 package import Transport
 
@@ -31,9 +32,20 @@ extension RPCStatus {
         case .notLeader: (.failedPrecondition, "not leader")
         case .leaderChanged: (.unavailable, "leader changed")
         case .badLeaderTransferee: (.failedPrecondition, "bad leader transferee")
+        case .membership(let error): (code(of: error), error.description)
         case .tooManyRequests: (.resourceExhausted, "too many requests")
         case .timeout: (.unavailable, "request timed out")
         case .stopped: (.unavailable, "server stopped")
+        }
+    }
+
+    private static func code(of error: MembershipError) -> RPCCode {
+        switch error {
+        case .memberNotFound: .notFound
+        case .badURLs: .invalidArgument
+        case .unhealthy: .unavailable
+        case .memberExists, .peerURLExists, .notLearner, .tooManyLearners, .notEnoughStarted, .learnerNotReady:
+            .failedPrecondition
         }
     }
 }
