@@ -4,6 +4,7 @@
 
 import Leasing
 import MVCC
+import Membership
 import Primitives
 import RaftCore
 import Replica
@@ -34,6 +35,7 @@ final class MemberDriver {
     struct AppliedEntry {
         let index: LogIndex
         let term: Term
+        let kind: EntryKind
         let payload: Bytes
         let result: Applied
     }
@@ -41,6 +43,7 @@ final class MemberDriver {
     private enum LogItem {
         case append([AppendBatch])
         case cut(LogIndex)
+        case read(LogRead)
     }
 
     private enum ApplyItem {
@@ -60,10 +63,12 @@ final class MemberDriver {
     private var waitingBatches: [AppendBatch] = []
     private var waitingReads: [(context: UInt64, index: LogIndex)] = []
     private var nextInternalID = MemberDriver.internalIDs
-    private var readyIndex: LogIndex?
-    private var applied: LogIndex
+    private var isPrimary = false
 
     private(set) var isLeader = false
+    /// The log's disk hangs: its turn does nothing.
+    var isLogStalled = false
+    private(set) var logReads = 0
     /// The log found the disk full and waits for room.
     private(set) var isLogFull = false
 
@@ -81,7 +86,6 @@ final class MemberDriver {
         self.core = core
         self.now = now
         nextTick = now + Self.tickNanoseconds
-        applied = core.store.appliedIndex
     }
 
     // MARK: From outside
@@ -97,13 +101,20 @@ final class MemberDriver {
 
     func deliver(_ message: Message) { replicaInbox.append(.message(message)) }
 
+    func tell(_ event: ReplicaEvent) { replicaInbox.append(event) }
+
+    func change(id: UInt64, _ change: MemberTable.Change) {
+        let change = MemberChange(requestID: id, change)
+        replicaInbox.append(
+            .proposeChange(
+                id: id, change: change.configurationChange, kind: .configurationChangeV2, payload: change.encoded()))
+    }
+
     /// Moves time on.
     func advance(nanoseconds: UInt64) { now += nanoseconds }
 
     /// This leader has applied everything from before its term, so its published state is the latest there is.
-    var servesReadsLocally: Bool { core.replica.isSoleVoterLeader && isReady }
-
-    private var isReady: Bool { isLeader && readyIndex.map { applied >= $0 } == true }
+    var servesReadsLocally: Bool { core.replica.isSoleVoterLeader && core.replica.isReadyLeader }
 
     /// Forgets what left the member.
     func clearOutput() {
@@ -121,7 +132,7 @@ final class MemberDriver {
     func hasWork(_ turn: MemberTurn) -> Bool {
         switch turn {
         case .replica: !replicaInbox.isEmpty || now >= nextTick
-        case .log: !logInbox.isEmpty || !waitingBatches.isEmpty
+        case .log: !isLogStalled && (!logInbox.isEmpty || !waitingBatches.isEmpty)
         case .idleLog: logInbox.isEmpty && waitingBatches.isEmpty && !core.logWriter.isPrepared
         case .apply: !applyInbox.isEmpty
         case .backend:
@@ -162,10 +173,7 @@ final class MemberDriver {
 
     private func replicaTurn(_ itemsMax: Int) {
         let count = min(itemsMax, replicaInbox.count)
-        for event in replicaInbox.prefix(count) {
-            if case .applied(let index) = event { applied = index }
-            core.replica.handle(event)
-        }
+        for event in replicaInbox.prefix(count) { core.replica.handle(event) }
         replicaInbox.removeFirst(count)
         if now >= nextTick {
             core.replica.handle(.tick)
@@ -182,27 +190,26 @@ final class MemberDriver {
         if !effects.appends.isEmpty { logInbox.append(.append(effects.appends)) }
         for read in effects.reads { applyInbox.append(.read(context: read.context, index: read.index)) }
         if let cut = effects.logCut { logInbox.append(.cut(cut)) }
+        if let read = effects.logRead { logInbox.append(.read(read)) }
         outgoing += effects.messages
         dropped += effects.dropped
-        refusedContexts += effects.refusedReads + effects.abortedReads
-        if let state = effects.softState { leadershipChanged(state) }
+        refusedContexts += effects.refusedReads
+        isLeader = core.replica.isLeader
+        promote()
+        core.replica.checkInvariants()
     }
 
-    private func leadershipChanged(_ state: SoftState) {
-        let leads = state.role == .leader
-        if leads, !isLeader {
-            readyIndex = core.replica.lastIndex
-            core.lessor.promote(now: now, extend: 10 * Self.tickNanoseconds)
-        } else if !leads, isLeader {
-            readyIndex = nil
-            core.lessor.demote()
-        }
-        isLeader = leads
+    /// Tells the lessor whether this member leads; only once everything from before its term is applied.
+    private func promote() {
+        let leads = core.replica.isReadyLeader
+        if leads, !isPrimary { core.lessor.promote(now: now, extend: 10 * Self.tickNanoseconds) }
+        if !leads, isPrimary { core.lessor.demote() }
+        isPrimary = leads
     }
 
     /// What a leader does by the clock.
     private func housekeeping() {
-        guard isReady else { return }
+        guard isPrimary else { return }
         for id in core.lessor.expired(now: now) {
             proposeInternally(.leaseRevoke, LeaseRevokeRequest(id: id.rawValue).encoded())
         }
@@ -222,7 +229,7 @@ final class MemberDriver {
             }
         nextInternalID += 1
         let payload = InternalRaftRequest.encode(id: nextInternalID, fieldNumber: fieldNumber, body: body)
-        let proposal = Proposal(id: nextInternalID, payload: payload)
+        let proposal = Proposal(id: nextInternalID, payload: payload, isLeaderOnly: true)
         internalProposals.append(proposal)
         core.replica.handle(.propose(proposal))
     }
@@ -236,11 +243,14 @@ final class MemberDriver {
             switch item {
             case .append(let batches): waitingBatches += batches
             case .cut(let index): cut = index
+            case .read(let read):
+                logReads += 1
+                replicaInbox.append(try core.logWriter.read(read))
             }
         }
         logInbox.removeFirst(count)
         try write()
-        if let cut { try core.logWriter.cut(through: cut) }
+        if let cut, let first = try core.logWriter.cut(through: cut) { replicaInbox.append(.logBegins(at: first)) }
         if !isLogFull { try reserve(isIdle: false) }
     }
 
@@ -291,9 +301,18 @@ final class MemberDriver {
     }
 
     private func apply(_ entry: Entry) throws(StoreError) {
-        let result = try core.stateMachine.apply(
-            index: entry.index, term: entry.term, payload: entry.payload, now: now)
+        let result: Applied
+        if entry.kind.changesConfiguration {
+            let (applied, change) = try core.stateMachine.applyChange(
+                index: entry.index, term: entry.term, kind: entry.kind, payload: entry.payload, now: now)
+            replicaInbox.append(.changeApplied(index: entry.index, change: change))
+            result = applied
+        } else {
+            result = try core.stateMachine.apply(
+                index: entry.index, term: entry.term, payload: entry.payload, now: now)
+        }
         appliedEntries.append(
-            AppliedEntry(index: entry.index, term: entry.term, payload: entry.payload, result: result))
+            AppliedEntry(
+                index: entry.index, term: entry.term, kind: entry.kind, payload: entry.payload, result: result))
     }
 }

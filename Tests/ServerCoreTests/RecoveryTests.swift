@@ -64,16 +64,15 @@ import WriteAheadLog
     @Test("Another member's log is refused; a single member keeps its identity whatever its flags say")
     func identity() throws {
         let world = try Self.world()
-        world.options.member.id = MemberID(5)
-        world.options.members = [world.options.member]
-        world.options.clusterID = 6
+        world.options.memberID = MemberID(5)
+        world.options.founding = .new(clusterID: 6, members: [Member(id: MemberID(5), name: "m1", peerURLs: [])])
         try world.open()
         try world.settle()
         let identity = try #require(world.driver).core.identity
         #expect(identity.memberID == MemberID(World.memberID) && identity.clusterID == World.clusterID)
         world.die(losesPower: true)
         let stranger = World(seed: 9)
-        stranger.options.clusterID = 77
+        stranger.options.founding = .new(clusterID: 77, members: stranger.options.founding.members)
         try stranger.open()
         try stranger.settle()
         stranger.die(losesPower: true)

@@ -37,30 +37,32 @@ final class World {
     private var operations: [Bytes: Operation] = [:]
     private var droppedIDs: Set<UInt64> = []
     /// By index, from 0: the payload, the answer, and the state after it.
-    private(set) var payloads: [Bytes] = [Bytes()]
-    private var answers: [String] = [""]
+    /// A founder begins with entry 1 applied, which is nowhere in its log.
+    private(set) var payloads: [Bytes] = [Bytes(), Bytes()]
+    private var answers: [String] = ["", ""]
     private(set) var states: [ReferenceModel]
-    private var hashes: [UInt32?] = [nil]
+    private var hashes: [UInt32?] = [nil, nil]
     /// The revision that a linearizable read must see at least, by its context.
     private var reads: [UInt64: Int64] = [:]
     private(set) var refusedReads = 0
+    var waitingReads: Int { reads.count }
 
     init(seed: UInt64, capacityBytes: Int = .max) {
         random = PRNG(seed: seed)
         fileSystem = MemoryFileSystem(seed: random.next(), capacityBytes: capacityBytes)
         workload = Workload(random: PRNG(seed: random.next()), memberID: Self.memberID)
         let own = Member(id: MemberID(Self.memberID), name: "m0", peerURLs: ["http://p:1"])
-        options = ServerCoreOptions(dataDirectory: "data", clusterID: Self.clusterID, member: own, members: [own])
+        options = ServerCoreOptions(
+            dataDirectory: "data", memberID: own.id, founding: .new(clusterID: Self.clusterID, members: [own]))
         options.log.segmentBytes = [4096, 8192, 32768][random.next(in: 0..<3)]
         options.log.retainedBytes = [0, 8192][random.next(in: 0..<2)]
         options.log.recyclesSegments = random.chance(oneIn: 2)
         options.store.tailBytesMax = [0, 3000, 1 << 20][random.next(in: 0..<3)]
         options.store.markBytesMin = [0, 500, 64 << 10][random.next(in: 0..<3)]
-        states = [
-            ReferenceModel(
-                memberName: "m0", memberURLs: [], clusterID: Self.clusterID, memberID: Self.memberID,
-                ttlSecondsMin: options.leases.ttlSecondsMin)
-        ]
+        let founded = ReferenceModel(
+            memberName: "m0", memberURLs: [], clusterID: Self.clusterID, memberID: Self.memberID,
+            ttlSecondsMin: options.leases.ttlSecondsMin)
+        states = [founded, founded]
     }
 
     /// The latest state that was applied by anybody.
