@@ -1,1 +1,1 @@
-print("stub")
+await MartletConformance.runToEnd()

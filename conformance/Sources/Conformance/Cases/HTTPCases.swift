@@ -1,0 +1,4 @@
+/// Cases of this area that data cannot express.
+enum HTTPCases {
+    static let all: [Case] = []
+}
