@@ -104,6 +104,9 @@ package final class Replica {
     /// Checks Raft's invariants; for tests and the simulator.
     package func checkInvariants() { raft.checkInvariants() }
 
+    /// Lets the simulator's checkers look at Raft itself: log, vote, progress.
+    package func inspect<R, E: Error>(_ body: (borrowing Raft) throws(E) -> R) throws(E) -> R { try body(raft) }
+
     // MARK: Starting
 
     /// Begins: the only voter campaigns at once, now or as soon as entries of the log make it that. Others wait for
