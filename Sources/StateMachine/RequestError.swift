@@ -31,6 +31,7 @@ package enum RequestError: Error, Sendable, Hashable {
     case notLeader
     case leaderChanged
     case badLeaderTransferee
+    case notSupportedForLearner
     /// A change of the membership, with its reason.
     case membership(MembershipError)
     case tooManyRequests

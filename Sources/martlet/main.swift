@@ -11,4 +11,4 @@ while let text = entry.pointee {
     if pair.count == 2 { environment[String(pair[0])] = String(pair[1]) }
     entry += 1
 }
-await ServerMain.run(arguments: Array(CommandLine.arguments.dropFirst()), environment: environment)
+ServerMain.run(arguments: Array(CommandLine.arguments.dropFirst()), environment: environment)

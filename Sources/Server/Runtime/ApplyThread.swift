@@ -79,15 +79,29 @@ final class ApplyThread {
 
     private func apply(_ entries: [Entry], now: UInt64) {
         for entry in entries {
-            invariant(entry.kind == .normal, "a membership change was committed; this version proposes none")
             do throws(StoreError) {
-                let result = try stateMachine.apply(
-                    index: entry.index, term: entry.term, payload: entry.payload, now: now)
-                keep(result)
+                if entry.kind == .normal {
+                    keep(
+                        try stateMachine.apply(
+                            index: entry.index, term: entry.term, payload: entry.payload, now: now))
+                } else {
+                    try changeMembership(entry, now: now)
+                }
             } catch {
                 context.stopProcess("applying entry \(entry.index.rawValue): \(error)")
             }
         }
+    }
+
+    private func changeMembership(_ entry: Entry, now: UInt64) throws(StoreError) {
+        let (result, change) = try stateMachine.applyChange(
+            index: entry.index, term: entry.term, kind: entry.kind, payload: entry.payload, now: now)
+        keep(result)
+        // Before the word that this entry is applied.
+        context.replicaInbox.push(.changeApplied(index: entry.index, change: change))
+        guard let change else { return }
+        context.logger.info("the membership has changed", metadata: ["change": "\(change.changes)"])
+        context.publishMembership()
     }
 
     private func answer(_ id: UInt64, _ request: Bytes) {

@@ -18,6 +18,8 @@ struct Front {
     }
 
     let server: GRPCServer
+    /// The state of each event loop, in order of loop index.
+    let loops: [NIOLoopBound<LoopState>]
     let addresses: [SocketAddress]
 
     static func open(
@@ -50,7 +52,7 @@ struct Front {
             })
         let bounds = states.withLock { states in states.sorted { $0.key < $1.key }.map(\.value) }
         metrics.adopt(servers: [server], loops: bounds, eventLoops: inboxes.map(\.eventLoop))
-        return Front(server: server, addresses: try await listen(server, context))
+        return Front(server: server, loops: bounds, addresses: try await listen(server, context))
     }
 
     private static func listen(_ server: GRPCServer, _ context: ServerContext) async throws -> [SocketAddress] {

@@ -42,10 +42,15 @@ final class LogDriver {
         guard !waiting.isEmpty else { return nil }
         var written = 0
         let start = context.clock.now()
+        // On a full disk the log owes its answer since the first attempt.
+        if context.logDiskBusySince.load(ordering: .relaxed) == 0 {
+            context.logDiskBusySince.store(start, ordering: .relaxed)
+        }
         do throws(WALError) {
             let progress = try writer.write(waiting[...], written: &written)
             if progress?.didSync == true { context.metrics.walFsync.observe(nanoseconds: context.clock.now() - start) }
             waiting.removeAll()
+            context.logDiskBusySince.store(0, ordering: .relaxed)
             return progress
         } catch {
             guard error.code == .noSpace else { context.stopProcess("\(error)") }
@@ -55,11 +60,19 @@ final class LogDriver {
         }
     }
 
+    /// Reads entries back for a member that lags.
+    func read(_ read: LogRead) -> ReplicaEvent {
+        do throws(WALError) { return try writer.read(read) } catch { context.stopProcess("\(error)") }
+    }
+
     /// Cuts the log, if asked to, and looks after the next segment. Without room for one, what grows the store is refused
     /// while the current segment still takes deletes and compactions.
-    func lookAfterSegments(cut: LogIndex?, isIdle: Bool) {
+    ///
+    /// - Returns: the first entry on disk, when it has become another one.
+    func lookAfterSegments(cut: LogIndex?, isIdle: Bool) -> LogIndex? {
+        var first: LogIndex?
         do throws(WALError) {
-            if let cut { try writer.cut(through: cut) }
+            if let cut { first = try writer.cut(through: cut) }
             try writer.reserve()
             if isIdle, !writer.isPrepared { _ = try writer.prepare() }
             if waiting.isEmpty { setDiskFull(false) }
@@ -67,6 +80,7 @@ final class LogDriver {
             guard error.code == .noSpace else { context.stopProcess("\(error)") }
             setDiskFull(true)
         }
+        return first
     }
 
     func close() {

@@ -1,3 +1,4 @@
+import Peers
 package import Primitives
 package import Replica
 import ServerCore
@@ -7,16 +8,20 @@ package enum LogItem: Sendable {
     case append([AppendBatch])
     /// Nothing at or before this index is needed any more.
     case cut(through: LogIndex)
+    /// A member lags: entries are to be read back.
+    case read(LogRead)
 }
 
 /// Owns the log while there are peers: everything queued goes into one write and one sync.
 final class LogThread {
     private let context: ServerContext
     private let driver: LogDriver
+    private let peers: PeerNetwork?
 
     init(context: ServerContext, driver: LogDriver) {
         self.context = context
         self.driver = driver
+        peers = context.peers
     }
 
     /// Returns when the inbox is closed and everything in it is durable.
@@ -26,14 +31,19 @@ final class LogThread {
         while context.logInbox.takeAll(into: &items, waiting: driver.patienceNanoseconds) {
             var batches: [AppendBatch] = []
             var cut: LogIndex?
+            var read: LogRead?
             for item in items {
                 switch item {
                 case .append(let more): batches.append(contentsOf: more)
                 case .cut(let index): cut = index
+                case .read(let asked): read = asked
                 }
             }
             if let progress = driver.write(batches) { handOn(progress) }
-            driver.lookAfterSegments(cut: cut, isIdle: items.isEmpty)
+            if let first = driver.lookAfterSegments(cut: cut, isIdle: items.isEmpty) {
+                context.replicaInbox.push(.logBegins(at: first), wakesOwner: false)
+            }
+            if let read { context.replicaInbox.push(driver.read(read)) }
         }
         driver.close()
     }
@@ -43,7 +53,7 @@ final class LogThread {
     private func handOn(_ progress: LogProgress) {
         context.replicaInbox.push(
             .appendDurable(through: progress.durableThrough), wakesOwner: progress.concernsReplica)
-        for message in progress.messages { context.replicaInbox.push(.message(message)) }
+        if !progress.messages.isEmpty { peers?.send(progress.messages) }
         if !progress.committed.isEmpty { context.applyInbox.push(.entries(progress.committed)) }
     }
 }

@@ -15,11 +15,13 @@ package final class LoopInbox: Sendable {
         package var revision: Int64 = 0
         /// Physical compaction has finished through this revision; 0 for no news.
         package var sweptRevision: Int64 = 0
+        /// Another leader, or none.
+        package var hasLeaderNews = false
         package var jobs: [@Sendable () -> Void] = []
 
         var isEmpty: Bool {
             outcomes.isEmpty && refusals.isEmpty && reads.isEmpty && revision == 0 && sweptRevision == 0
-                && jobs.isEmpty
+                && !hasLeaderNews && jobs.isEmpty
         }
     }
 
@@ -32,13 +34,13 @@ package final class LoopInbox: Sendable {
     /// Whether the loop has watches, and so wants to hear of every revision.
     package let hasWatches = Atomic<Bool>(false)
     private let state = Mutex(State())
-    // Set once by the loop's owner before the inbox is known to any other thread.
-    nonisolated(unsafe) private var onContent: () -> Void = {}
+    // The loop's alone. Nobody serves before it is set, so what comes earlier concerns nobody.
+    nonisolated(unsafe) private var onContent: (LoopInbox) -> Void = { _ = $0.take() }
 
     package init(eventLoop: any EventLoop) { self.eventLoop = eventLoop }
 
-    /// Sets what the loop does when something came; once, before anybody delivers.
-    package func whenFilled(_ action: @escaping () -> Void) { onContent = action }
+    /// Sets what the loop does when something came; once, on the loop.
+    package func whenFilled(_ action: @escaping () -> Void) { onContent = { _ in action() } }
 
     /// Adds to the inbox and wakes the loop unless it has been woken already. Any thread.
     package func deliver(_ add: (inout Content) -> Void) {
@@ -48,7 +50,7 @@ package final class LoopInbox: Sendable {
             state.isScheduled = true
             return true
         }
-        if wake { eventLoop.execute { self.onContent() } }
+        if wake { eventLoop.execute { self.onContent(self) } }
     }
 
     /// Takes everything out. The loop only.

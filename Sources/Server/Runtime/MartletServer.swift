@@ -1,18 +1,20 @@
 // One running member: opens the data directory, starts a thread for each owner, listens, and stops in order.
 //
-// Start: lock the directory, open the parts, start the owners' threads, wait until everything in the log is applied,
-// then listen. Stop: refuse new calls, let calls finish, stop the owners from the front to the back, persist, close.
+// Start: lock the directory, open the parts, start the owners' threads and the network to the peers, wait until everything
+// known to be committed is applied, then listen to clients. Stop: refuse new calls, let calls finish, hand leadership
+// over, stop the owners from the front to the back, persist, close.
+//
+// A member that joins has nothing to serve: it listens to peers only, until a snapshot has come and it starts again.
 
 import Glibc
 import IOInterfaces
-import Leasing
 package import Logging
 import MVCC
 import Membership
 package import NIOCore
 import NIOPosix
-import Primitives
-import Replica
+import Peers
+package import Primitives
 import ServerCore
 import StateMachine
 import Synchronization
@@ -23,106 +25,91 @@ import Wire
 package final class MartletServer: Sendable {
     /// How long calls may take to finish after the server was asked to stop.
     private static let gracePeriod = TimeAmount.seconds(5)
-    /// How long the log may take to be applied before the first client is let in.
-    private static let readyPollMilliseconds: UInt64 = 1
+    /// How often a stopping leader looks whether another one leads.
+    private static let handOverPollMilliseconds: UInt64 = 10
 
     package let context: ServerContext
-    /// The addresses bound, in the order of the configuration: client, then metrics.
+    /// The addresses bound, in the order of the configuration: client, then metrics. Empty on a member that joins.
     package let addresses: [SocketAddress]
+    /// The peer addresses bound.
+    package let peerAddresses: [SocketAddress]
 
     private let group: MultiThreadedEventLoopGroup
-    private let servers: [GRPCServer]
+    private let front: Front?
     private let threads: OwnerThreads
     private let lock: any FileLock
 
     private init(
-        context: ServerContext, addresses: [SocketAddress], group: MultiThreadedEventLoopGroup, servers: [GRPCServer],
+        context: ServerContext, front: Front?, peerAddresses: [SocketAddress], group: MultiThreadedEventLoopGroup,
         threads: OwnerThreads, lock: any FileLock
     ) {
         self.context = context
-        self.addresses = addresses
+        self.front = front
+        self.peerAddresses = peerAddresses
         self.group = group
-        self.servers = servers
         self.threads = threads
         self.lock = lock
+        addresses = front?.addresses ?? []
     }
 
     /// Starts a member.
     ///
+    /// - Parameter onLifeEnd: called, perhaps more than once, when the member is to be stopped; on any thread.
     /// - Throws: `StartError` or `ConfigurationError`, one line that names what is wrong.
     package static func start(
-        _ configuration: ServerConfiguration, logger: Logger, logQueue: LogQueue
+        _ configuration: ServerConfiguration, logger: Logger, logQueue: LogQueue,
+        onLifeEnd: @escaping @Sendable (LifeEnd) -> Void = { _ in }
     ) async throws -> MartletServer {
-        let fileSystem = SystemFileSystem()
-        let directory = configuration.effectiveDataDirectory
-        let lock: any FileLock
-        let backend: LMDBBackend
-        do {
-            try fileSystem.createDirectory(directory)
-            lock = try fileSystem.lock(directory + "/lock")
-            try fileSystem.createDirectory(directory + "/store")
-            // As in etcd the flag means nothing to a member that has its data already.
-            let hasData = try fileSystem.exists(directory + "/store/data.mdb")
-            if configuration.initialClusterState == .existing, !hasData {
-                throw StartError("--initial-cluster-state existing: this version cannot join a cluster; use new")
-            }
-            var options = LMDBOptions()
-            options.isSyncOff = configuration.unsafeNoFsync
-            backend = try LMDBBackend.open(path: directory + "/store/data.mdb", options: options)
-            try fileSystem.syncDirectory(directory + "/store")
-        } catch let error as IOInterfaces.IOError {
-            throw StartError("\(error)")
-        } catch let error as StoreError {
-            throw StartError("\(directory)/store: \(error)")
-        }
-        var random = PRNG(seed: WallClock.nanoseconds() ^ UInt64(getpid()) << 32)
-        let core = try ServerCore.open(
-            try coreOptions(configuration), fileSystem: fileSystem, backend: backend, random: &random)
-        let context = ServerContext(
-            configuration: configuration, identity: core.identity, store: core.store, lessor: core.lessor,
-            stateMachine: core.stateMachine, logger: logger, logQueue: logQueue,
-            wallClockMilliseconds: WallClock.nanoseconds() / 1_000_000)
-        report(core, configuration, logger)
-
+        let directory = try StoreDirectory.open(configuration)
         let group = MultiThreadedEventLoopGroup(numberOfThreads: max(1, System.coreCount))
-        let eventLoops = Array(group.makeIterator())
-        let inboxes = eventLoops.map { LoopInbox(eventLoop: $0) }
-        context.adopt(loops: inboxes)
-        let threads = try OwnerThreads.start(
-            context: context, core: core, loopCount: inboxes.count,
-            autoCompaction: AutoCompaction(
-                mode: configuration.autoCompactionMode, retention: configuration.autoCompactionRetention))
-        await waitUntilApplied(context)
-        let front = try await Front.open(context: context, group: group, inboxes: inboxes, random: &random)
-        publishOwnAttributes(context, configuration)
-        return MartletServer(
-            context: context, addresses: front.addresses, group: group, servers: [front.server], threads: threads,
-            lock: lock)
+        do {
+            return try await start(directory, configuration, logger, logQueue, group, onLifeEnd)
+        } catch {
+            try? await group.shutdownGracefully()
+            directory.lock.release()
+            throw error
+        }
     }
 
-    private static func coreOptions(_ configuration: ServerConfiguration) throws -> ServerCoreOptions {
-        let cluster = try InitialCluster(parsing: configuration.effectiveInitialCluster)
-        let members = cluster.names.map { name in
-            let urls = cluster.urls(of: name) ?? []
-            return Membership.Member(
-                id: ClusterIdentity.memberID(
-                    peerURLs: urls, token: configuration.initialClusterToken, sha1: Digest.sha1),
-                name: name, peerURLs: urls,
-                clientURLs: name == configuration.name ? configuration.advertiseClientURLs.map(\.text) : [])
+    private static func start(
+        _ directory: StoreDirectory, _ configuration: ServerConfiguration, _ logger: Logger, _ logQueue: LogQueue,
+        _ group: MultiThreadedEventLoopGroup, _ onLifeEnd: @escaping @Sendable (LifeEnd) -> Void
+    ) async throws -> MartletServer {
+        var random = PRNG(seed: WallClock.nanoseconds() ^ UInt64(getpid()) << 32)
+        let peerTLS = try PeerSide.security(configuration)
+        let options = try await Bootstrap.options(
+            configuration, isEmpty: directory.isEmpty, tls: peerTLS, group: group)
+        let core = try ServerCore.open(
+            options, fileSystem: SystemFileSystem(), backend: directory.backend, random: &random)
+        let context = ServerContext(
+            configuration: configuration, core: core, backend: directory.backend, logger: logger,
+            logQueue: logQueue, wallClockMilliseconds: WallClock.nanoseconds() / 1_000_000, onLifeEnd: onLifeEnd)
+        report(core, configuration, logger)
+        let side = try PeerSide(
+            context: context, founders: options.founding.members, tls: peerTLS, group: group, seed: random.next())
+
+        let inboxes = Array(group.makeIterator()).map { LoopInbox(eventLoop: $0) }
+        context.adopt(loops: inboxes)
+        let (started, onStarted) = AsyncStream<Void>.makeStream()
+        let threads = OwnerThreads(
+            context: context, core: core, loopCount: inboxes.count,
+            autoCompaction: try AutoCompaction(
+                mode: configuration.autoCompactionMode, retention: configuration.autoCompactionRetention),
+            onStarted: { onStarted.finish() })
+        let peerAddresses = try await side.start()
+        var front: Front?
+        if core.store.appliedIndex > .zero {
+            for await _ in started {}
+            let opened = try await Front.open(context: context, group: group, inboxes: inboxes, random: &random)
+            side.adopt(loop: opened.loops[0])
+            front = opened
+            side.publishOwnAttributes()
+        } else {
+            logger.info("waiting for a snapshot from the cluster: nothing is served before")
         }
-        guard let own = members.first(where: { $0.name == configuration.name }) else {
-            throw StartError("--initial-cluster does not name \(configuration.name)")
-        }
-        var options = ServerCoreOptions(
-            dataDirectory: configuration.effectiveDataDirectory,
-            clusterID: ClusterIdentity.clusterID(members: members.map(\.id), sha1: Digest.sha1), member: own,
-            members: members)
-        options.walDirectory = configuration.walDirectory
-        options.electionTicks = max(2, configuration.electionMilliseconds / configuration.heartbeatMilliseconds)
-        options.preVote = configuration.preVote
-        // The shortest lease outlives one election and a half.
-        options.leases.ttlSecondsMin = Int64((configuration.electionMilliseconds * 3 / 2 + 999) / 1000)
-        return options
+        return MartletServer(
+            context: context, front: front, peerAddresses: peerAddresses, group: group, threads: threads,
+            lock: directory.lock)
     }
 
     private static func report(_ core: ServerCore, _ configuration: ServerConfiguration, _ logger: Logger) {
@@ -142,86 +129,31 @@ package final class MartletServer: Sendable {
         }
     }
 
-    private static func waitUntilApplied(_ context: ServerContext) async {
-        while !context.servesReadsLocally.load(ordering: .acquiring) {
-            try? await Task.sleep(nanoseconds: readyPollMilliseconds * 1_000_000)
-        }
-    }
-
-    /// Tells the cluster this member's name and client URLs when they are not what is stored.
-    private static func publishOwnAttributes(_ context: ServerContext, _ configuration: ServerConfiguration) {
-        let members = context.stateMachine.published.withLock { $0.members }
-        guard var own = members.first(where: { $0.id == context.identity.memberID }) else { return }
-        let stored = own
-        own.name = configuration.name
-        own.clientURLs = configuration.advertiseClientURLs.map(\.text)
-        guard own != stored else { return }
-        context.proposeInternally(
-            fieldNumber: InternalRaftRequest.FieldNumber.clusterMemberAttrSet,
-            body: MemberCodec.encodeAttributesRequest(own))
-    }
-
     /// Stops in order and returns when everything acknowledged is on disk and every thread has ended.
-    package func stop() async {
+    ///
+    /// - Returns: the last entry applied.
+    @discardableResult
+    package func stop() async -> LogIndex {
         context.logger.info("stopping")
         context.isStopping.store(true, ordering: .releasing)
-        for server in servers { await server.shutdown(gracePeriod: Self.gracePeriod) }
+        await handOver()
+        await front?.server.shutdown(gracePeriod: Self.gracePeriod)
+        await context.peers?.stop()
         threads.stop()
         try? await group.shutdownGracefully()
         lock.release()
         context.logger.info("stopped")
-    }
-}
-
-/// The threads of one member, each the owner of one part.
-final class OwnerThreads: Sendable {
-    private let context: ServerContext
-    private let replica: WorkerThread
-    /// Nil on a sole voter, whose replica thread writes the log itself.
-    private let log: WorkerThread?
-    private let apply: WorkerThread
-    private let backend: WorkerThread
-    private let maintenance: WorkerThread
-    nonisolated(unsafe) private let backendThread: BackendThread
-
-    private init(context: ServerContext, core: ServerCore, loopCount: Int, autoCompaction: AutoCompaction) {
-        self.context = context
-        let driver = LogDriver(context: context, writer: core.logWriter)
-        let isAlone = core.replica.isSoleVoter
-        nonisolated(unsafe) let replicaThread = ReplicaThread(
-            context: context, replica: core.replica, log: isAlone ? driver : nil, autoCompaction: autoCompaction)
-        nonisolated(unsafe) let logThread = isAlone ? nil : LogThread(context: context, driver: driver)
-        nonisolated(unsafe) let applyThread = ApplyThread(
-            context: context, stateMachine: core.stateMachine, loopCount: loopCount)
-        let backendThread = BackendThread(context: context, writer: core.backendWriter)
-        self.backendThread = backendThread
-        nonisolated(unsafe) let backendOwned = backendThread
-        nonisolated(unsafe) let maintenanceThread = MaintenanceThread(context: context)
-        log = logThread == nil ? nil : WorkerThread.start("martlet-log") { logThread?.run() }
-        apply = WorkerThread.start("martlet-apply") { applyThread.run() }
-        backend = WorkerThread.start("martlet-store") { backendOwned.run() }
-        maintenance = WorkerThread.start("martlet-maint") { maintenanceThread.run() }
-        replica = WorkerThread.start("martlet-replica") { replicaThread.run() }
+        return context.store.appliedIndex
     }
 
-    static func start(
-        context: ServerContext, core: ServerCore, loopCount: Int, autoCompaction: AutoCompaction
-    ) throws -> OwnerThreads {
-        OwnerThreads(context: context, core: core, loopCount: loopCount, autoCompaction: autoCompaction)
-    }
-
-    /// Ends the threads from the front to the back, so that each finishes what it was handed.
-    func stop() {
-        context.replicaInbox.close()
-        replica.join()
-        context.logInbox.close()
-        log?.join()
-        context.applyInbox.close()
-        apply.join()
-        context.maintenanceInbox.close()
-        maintenance.join()
-        context.backendSignal.raise()
-        backend.join()
-        backendThread.finish()
+    /// Waits until another member leads, if this one does and another can: the replica's thread sees to it.
+    private func handOver() async {
+        let own = context.identity.memberID.rawValue
+        let hasOthers = context.stateMachine.published.withLock { $0.members.count { !$0.isLearner } } > 1
+        guard hasOthers, context.leader.load(ordering: .relaxed) == own else { return }
+        let deadline = NIODeadline.now() + .milliseconds(Int64(context.configuration.electionMilliseconds))
+        while context.leader.load(ordering: .relaxed) == own, NIODeadline.now() < deadline {
+            try? await Task.sleep(nanoseconds: Self.handOverPollMilliseconds * 1_000_000)
+        }
     }
 }

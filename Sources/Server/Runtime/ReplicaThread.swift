@@ -2,6 +2,7 @@ import IOInterfaces
 import Leasing
 import Logging
 import MVCC
+import Peers
 import Primitives
 import RaftCore
 import Replica
@@ -11,36 +12,53 @@ import Synchronization
 import Wire
 
 /// Runs the replica: takes events, ticks, and hands effects to their owners. Never waits for a client; waits for the log's
-/// disk only on a sole voter, where it writes the log itself (see `LogDriver`).
+/// disk only while there are no peers, when it writes the log itself (see `LogDriver`).
 final class ReplicaThread {
     private let context: ServerContext
     private let replica: Replica
-    /// The log, when this thread owns it.
-    private let log: LogDriver?
+    private let peers: PeerNetwork?
+    /// The log, while this thread owns it.
+    private var log: LogDriver?
+    /// Gives the log a thread of its own: from now on others wait for this one's heartbeats.
+    private let startLogThread: (LogDriver) -> Void
     private let tickNanoseconds: UInt64
+    private let electionNanoseconds: UInt64
     private var autoCompactor: AutoCompactor
     private var effects = ReplicaEffects()
-    /// Once this is applied, nothing from before this leader's term is missing.
-    private var readyIndex: LogIndex?
     private var applied = LogIndex.zero
-    private var isLeader = false
+    /// The lessor has been told that this member leads.
+    private var isLeasePrimary = false
+    /// Nil until the member serves: what has to be applied before, and whom to tell then.
+    private var startsAt: LogIndex?
+    private let onStarted: () -> Void
 
-    /// - Parameter log: nil when the log thread owns it.
-    init(context: ServerContext, replica: Replica, log: LogDriver?, autoCompaction: AutoCompaction) {
+    /// - Parameters:
+    ///   - log: nil when the log has a thread of its own from the start.
+    ///   - onStarted: called once, when everything that was known to be committed at the start is applied.
+    init(
+        context: ServerContext, replica: Replica, log: LogDriver?, autoCompaction: AutoCompaction,
+        startLogThread: @escaping (LogDriver) -> Void, onStarted: @escaping () -> Void
+    ) {
         self.log = log
         self.context = context
         self.replica = replica
+        self.startLogThread = startLogThread
+        self.onStarted = onStarted
+        peers = context.peers
         tickNanoseconds = UInt64(context.configuration.heartbeatMilliseconds) * 1_000_000
+        electionNanoseconds = UInt64(context.configuration.electionMilliseconds) * 1_000_000
         autoCompactor = AutoCompactor(autoCompaction)
         applied = LogIndex(context.appliedIndex.load(ordering: .relaxed))
+        startsAt = replica.commit
     }
 
     /// Returns when the inbox is closed.
     func run() {
         var batch: [ReplicaEvent] = []
         var nextTick = context.clock.now() + tickNanoseconds
+        context.leaderlessSince.store(context.clock.now(), ordering: .relaxed)
         log?.adopt()
-        replica.campaign()
+        replica.start()
         round()
         while true {
             let now = context.clock.now()
@@ -52,13 +70,17 @@ final class ReplicaThread {
             }
             let after = context.clock.now()
             if after >= nextTick {
+                watchDisk(now: after)
+                if context.isStopping.load(ordering: .relaxed) { handOver() }
                 replica.handle(.tick)
                 housekeeping(now: after)
                 // After a stall the lost ticks are not made up for: time that nobody could use is not silence of others.
                 nextTick = after + tickNanoseconds
             }
             round()
-            log?.lookAfterSegments(cut: effects.logCut, isIdle: batch.isEmpty)
+            if let first = log?.lookAfterSegments(cut: effects.logCut, isIdle: batch.isEmpty) {
+                replica.handle(.logBegins(at: first))
+            }
         }
         log?.close()
     }
@@ -66,29 +88,62 @@ final class ReplicaThread {
     private func round() {
         effects.removeAll()
         replica.collect(into: &effects)
+        if replica.hasPeers, let log {
+            self.log = nil
+            startLogThread(log)
+        }
+        // A leader's appends leave before its own disk has them.
+        if !effects.messages.isEmpty { peers?.send(effects.messages) }
         // In this order: entries that the log's owner hands on come behind those given out here.
         if !effects.committed.isEmpty { hand(.entries(effects.committed), to: context.applyInbox) }
         if let log {
-            while let progress = log.write(effects.appends) { follow(progress) }
+            while let progress = log.write(effects.appends) { follow(progress, log) }
         } else {
             if !effects.appends.isEmpty { hand(.append(effects.appends), to: context.logInbox) }
             if let cut = effects.logCut { hand(.cut(through: cut), to: context.logInbox) }
+            if let read = effects.logRead { hand(.read(read), to: context.logInbox) }
         }
         for read in effects.reads { hand(.read(context: read.context, index: read.index), to: context.applyInbox) }
         refuse()
-        if let softState = effects.softState { leadershipChanged(softState) }
+        if let softState = effects.softState { roleChanged(softState) }
+        followLeadership()
         publish()
     }
 
     /// Goes on from what this thread has made durable; further appends are left in `effects.appends`.
-    private func follow(_ progress: LogProgress) {
+    private func follow(_ progress: LogProgress, _ log: LogDriver) {
         if !progress.committed.isEmpty { hand(.entries(progress.committed), to: context.applyInbox) }
         effects.appends.removeAll(keepingCapacity: true)
         effects.committed.removeAll(keepingCapacity: true)
+        effects.messages.removeAll(keepingCapacity: true)
         replica.handle(.appendDurable(through: progress.durableThrough))
-        for message in progress.messages { replica.handle(.message(message)) }
+        if !progress.messages.isEmpty { peers?.send(progress.messages) }
         replica.collect(into: &effects)
+        if !effects.messages.isEmpty { peers?.send(effects.messages) }
+        if let read = effects.logRead { replica.handle(log.read(read)) }
         if !effects.committed.isEmpty { hand(.entries(effects.committed), to: context.applyInbox) }
+    }
+
+    /// A leader that stops lets another one lead first.
+    private func handOver() {
+        guard replica.isLeader, replica.transferTarget == .none, replica.transferCandidate != .none else { return }
+        context.logger.info(
+            "handing leadership over before stopping", metadata: ["to": "\(replica.transferCandidate.hex)"])
+        replica.handle(.transferLeadership(to: replica.transferCandidate))
+    }
+
+    /// A leader whose disk stalls for longer than an election timeout lets another one lead. This thread does no I/O while
+    /// there are peers, so it can watch who does.
+    private func watchDisk(now: UInt64) {
+        guard log == nil, replica.isLeader else { return }
+        let since = context.logDiskBusySince.load(ordering: .relaxed)
+        guard since != 0, now > since, now - since > electionNanoseconds else { return }
+        if replica.transferTarget == .none {
+            context.logger.error(
+                "the log's disk does not answer: handing leadership over",
+                metadata: ["stalled-ms": "\((now - since) / 1_000_000)"])
+        }
+        replica.handle(.diskStalled)
     }
 
     /// The inboxes below are sized beyond what Raft's own limits let pass.
@@ -109,7 +164,6 @@ final class ReplicaThread {
             deliver(to: id) { $0.refusals.append((id, reason)) }
         }
         for id in effects.refusedReads { deliver(to: id) { $0.refusals.append((id, .noLeader)) } }
-        for id in effects.abortedReads { deliver(to: id) { $0.refusals.append((id, .leaderChanged)) } }
     }
 
     private func deliver(to id: UInt64, _ add: (inout LoopInbox.Content) -> Void) {
@@ -118,37 +172,55 @@ final class ReplicaThread {
         if loop < inboxes.count { inboxes[loop].deliver(add) }
     }
 
-    private func leadershipChanged(_ state: SoftState) {
-        let leads = state.role == .leader
-        context.leader.store(state.leader.rawValue, ordering: .relaxed)
-        if leads, !isLeader {
-            // The entry that opens the term is the last one in the log now.
-            readyIndex = replica.lastIndex
-            context.lessor.promote(
-                now: context.clock.now(),
-                extend: UInt64(context.configuration.electionMilliseconds) * 1_000_000)
-            context.metrics.leaderChanges.add()
-        } else if !leads, isLeader {
-            readyIndex = nil
-            context.lessor.demote()
+    private func roleChanged(_ state: SoftState) {
+        let before = context.leader.exchange(state.leader.rawValue, ordering: .relaxed)
+        if state.leader == .none {
+            context.leaderlessSince.store(context.clock.now(), ordering: .relaxed)
+        } else {
+            context.leaderlessSince.store(0, ordering: .relaxed)
+            if before != state.leader.rawValue { context.metrics.leaderChanges.add() }
         }
-        isLeader = leads
+        if state.role != .leader { context.matchIndexes.withLock { $0 = [:] } }
+        for inbox in context.loopInboxes { inbox.deliver { $0.hasLeaderNews = true } }
         context.logger.info(
             "raft role changed",
             metadata: ["role": "\(state.role)", "term": "\(replica.term.rawValue)", "leader": "\(state.leader.hex)"])
+    }
+
+    /// The lessor counts down on a leader that has applied everything from before its term, and nowhere else.
+    private func followLeadership() {
+        let leads = replica.isReadyLeader
+        guard leads != isLeasePrimary else { return }
+        isLeasePrimary = leads
+        if leads {
+            context.lessor.promote(now: context.clock.now(), extend: electionNanoseconds)
+        } else {
+            context.lessor.demote()
+        }
     }
 
     private func publish() {
         context.term.store(replica.term.rawValue, ordering: .relaxed)
         context.commitIndex.store(replica.commit.rawValue, ordering: .relaxed)
         context.lastIndex.store(replica.lastIndex.rawValue, ordering: .relaxed)
-        let local = replica.isSoleVoterLeader && readyIndex.map { applied >= $0 } == true
+        let local = replica.isSoleVoterLeader && replica.isReadyLeader
         context.servesReadsLocally.store(local, ordering: .releasing)
+        // A sole voter serves once it leads; others serve what they have.
+        if let startsAt, applied >= startsAt, local || !replica.isSoleVoter {
+            self.startsAt = nil
+            onStarted()
+        }
     }
 
     /// What a leader does by the clock: leases that ran out, checkpoints, compaction.
     private func housekeeping(now: UInt64) {
-        guard isLeader, readyIndex.map({ applied >= $0 }) == true else { return }
+        guard replica.isLeader else { return }
+        let progress = replica.progress
+        context.matchIndexes.withLock { indexes in
+            indexes.removeAll(keepingCapacity: true)
+            for (member, progress) in progress { indexes[member] = progress.match }
+        }
+        guard replica.isReadyLeader else { return }
         for id in context.lessor.expired(now: now) {
             propose(InternalRaftRequest.FieldNumber.leaseRevoke, LeaseRevokeRequest(id: id.rawValue).encoded())
         }
@@ -168,14 +240,18 @@ final class ReplicaThread {
 
     private func propose(_ fieldNumber: UInt32, _ body: Bytes) {
         replica.handle(
-            .propose(.request(id: context.internalRequestID(), fieldNumber: fieldNumber, body: body)))
+            .propose(
+                .request(
+                    id: context.internalRequestID(), fieldNumber: fieldNumber, body: body, isLeaderOnly: true)))
     }
 }
 
 extension Proposal {
     /// The proposal of one request of the API.
-    static func request(id: UInt64, fieldNumber: UInt32, body: Bytes) -> Proposal {
-        Proposal(id: id, payload: InternalRaftRequest.encode(id: id, fieldNumber: fieldNumber, body: body))
+    static func request(id: UInt64, fieldNumber: UInt32, body: Bytes, isLeaderOnly: Bool = false) -> Proposal {
+        Proposal(
+            id: id, payload: InternalRaftRequest.encode(id: id, fieldNumber: fieldNumber, body: body),
+            isLeaderOnly: isLeaderOnly)
     }
 }
 

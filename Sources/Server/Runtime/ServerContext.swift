@@ -2,8 +2,11 @@ package import IOInterfaces
 package import Leasing
 package import Logging
 package import MVCC
+import Membership
+package import Peers
 package import Primitives
 package import Replica
+package import ServerCore
 package import StateMachine
 package import Synchronization
 
@@ -13,6 +16,8 @@ package final class ServerContext: Sendable {
     package let configuration: ServerConfiguration
     package let identity: StateMachine.Identity
     package let store: Store
+    /// What the store persists to: its images are sent to members that are far behind.
+    package let backend: any Backend
     package let lessor: Lessor
     package let stateMachine: StateMachine
     package let clock = SystemClock()
@@ -28,6 +33,11 @@ package final class ServerContext: Sendable {
     /// One for each event loop, by loop index; set once before any request is served.
     private let loops = Mutex<[LoopInbox]>([])
 
+    /// The other members; nil until the network to them is made, and in tests without one.
+    private let peerNetwork = Mutex<PeerNetwork?>(nil)
+    /// Told once when this life of the member is over: the server's owner stops it then.
+    private let onLifeEnd: @Sendable (LifeEnd) -> Void
+
     // Published by the replica thread.
     package let term = Atomic<UInt64>(0)
     package let commitIndex = Atomic<UInt64>(0)
@@ -36,6 +46,10 @@ package final class ServerContext: Sendable {
     /// This member is the only voter, leads, and has applied everything from before its term: linearizable reads need
     /// nothing but the published view.
     package let servesReadsLocally = Atomic<Bool>(false)
+    /// Since when there is no leader, in the clock's nanoseconds; 0 while there is one.
+    package let leaderlessSince = Atomic<UInt64>(0)
+    /// How far a leader knows the others to be, once a tick; empty elsewhere.
+    package let matchIndexes = Mutex<[MemberID: LogIndex]>([:])
 
     // Published by the apply thread.
     package let appliedIndex: Atomic<UInt64>
@@ -43,7 +57,12 @@ package final class ServerContext: Sendable {
     package let noSpaceAlarm = Atomic<Bool>(false)
     package let corruptAlarm = Atomic<Bool>(false)
 
+    /// This member has no vote yet: it serves little.
+    package let isLearner = Atomic<Bool>(false)
+
     // Published by the log and backend threads.
+    /// Since when the log's disk has owed an answer, in the clock's nanoseconds; 0 while it owes none.
+    package let logDiskBusySince = Atomic<UInt64>(0)
     package let logDiskFull = Atomic<Bool>(false)
     package let storeDiskFull = Atomic<Bool>(false)
 
@@ -58,19 +77,44 @@ package final class ServerContext: Sendable {
     private let requestNumbers: Atomic<UInt64>
 
     package init(
-        configuration: ServerConfiguration, identity: StateMachine.Identity, store: Store, lessor: Lessor,
-        stateMachine: StateMachine, logger: Logger, logQueue: LogQueue, wallClockMilliseconds: UInt64
+        configuration: ServerConfiguration, core: ServerCore, backend: any Backend, logger: Logger,
+        logQueue: LogQueue, wallClockMilliseconds: UInt64, onLifeEnd: @escaping @Sendable (LifeEnd) -> Void
     ) {
         self.configuration = configuration
-        self.identity = identity
-        self.store = store
-        self.lessor = lessor
-        self.stateMachine = stateMachine
+        identity = core.identity
+        store = core.store
+        self.backend = backend
+        lessor = core.lessor
+        stateMachine = core.stateMachine
+        self.onLifeEnd = onLifeEnd
         self.logger = logger
         self.logQueue = logQueue
         appliedIndex = Atomic(store.appliedIndex.rawValue)
         requestNumbers = Atomic(RequestID.firstNumber(wallClockMilliseconds: wallClockMilliseconds))
         publishAlarms()
+        publishMembership()
+    }
+
+    /// The way to the other members. Any thread.
+    package var peers: PeerNetwork? { peerNetwork.withLock { $0 } }
+
+    /// Hands over the way to the other members; once, before the owners' threads start.
+    package func adopt(peers network: PeerNetwork) {
+        peerNetwork.withLock { $0 = network }
+        publishMembership()
+    }
+
+    /// Says that this life of the member is over. Any thread; the first word counts.
+    package func endLife(_ end: LifeEnd) { onLifeEnd(end) }
+
+    /// Tells whoever needs it that the membership has changed. Apply thread, and the starting one.
+    package func publishMembership() {
+        let state = stateMachine.published.withLock { $0 }
+        isLearner.store(
+            state.members.first { $0.id == identity.memberID }?.isLearner == true, ordering: .releasing)
+        // A member that waits to be let in knows the others from its founding, and keeps those.
+        if !state.members.isEmpty { peers?.setMembers(state.members.map { ($0.id, $0.peerURLs) }) }
+        if state.removed.contains(identity.memberID) { endLife(.removed) }
     }
 
     /// Hands over the loops' inboxes, in order of loop index.

@@ -8,7 +8,7 @@ import Transport
 import Wire
 
 /// `etcdserverpb.Lease`. Owner: the event loop. Grants and revocations go through the log; keep-alives and questions are
-/// answered by the leader's lessor.
+/// answered by the leader's lessor, here or over the peers.
 struct LeaseService {
     let state: LoopState
     private var context: ServerContext { state.context }
@@ -36,39 +36,27 @@ struct LeaseService {
     }
 
     func timeToLive(_ call: RPCCall, _ message: UnsafeRawBufferPointer) {
-        guard let request = try? LeaseTimeToLiveRequest(decoding: message) else {
-            return call.fail(RPCStatus(.malformed))
-        }
-        state.linearize { [state] error in
-            if let error { return call.fail(RPCStatus(error)) }
-            let context = state.context
-            let id = LeaseID(request.id)
-            var response = LeaseTimeToLiveResponse(
-                header: state.currentHeader, id: request.id, timeToLiveSeconds: -1, grantedSeconds: 0, keys: [])
-            do throws(LeaseError) {
-                let lease = try context.lessor.timeToLive(id: id, now: context.clock.now())
-                response.timeToLiveSeconds = lease.remainingSeconds
-                response.grantedSeconds = lease.grantedSeconds
-                if request.keys { response.keys = context.lessor.keys(of: id) }
-            } catch {
-                guard error == .notFound else { return call.fail(RPCStatus(RequestError(error))) }
-            }
-            call.reply(response.encoded().array)
-        }
+        state.atLeader(.leaseTimeToLive, Bytes(copying: message)) { call.end($0) }
     }
 
-    func leases(_ call: RPCCall) {
-        state.linearize { [state] error in
-            if let error { return call.fail(RPCStatus(error)) }
-            let ids = state.context.lessor.leases().map(\.rawValue)
-            call.reply(LeaseLeasesResponse(header: state.currentHeader, leases: ids).encoded().array)
-        }
-    }
+    func leases(_ call: RPCCall) { state.atLeader(.leaseLeases, Bytes()) { call.end($0) } }
 
     func keepAlive(_ call: RPCCall) -> any RPCStreamHandler { KeepAliveCall(call: call, state: state) }
 }
 
-/// One `Lease.LeaseKeepAlive` stream. Answers come in the order of the requests. Owner: the event loop.
+extension RPCCall {
+    /// Ends a unary call with an answer's bytes, or with why there is none.
+    func end(_ result: Result<Bytes, RPCStatus>) {
+        switch result {
+        case .success(let bytes):
+            reply(size: bytes.count) { target in bytes.withUnsafeBytes { target.copyMemory(from: $0) } }
+        case .failure(let status): fail(status)
+        }
+    }
+}
+
+/// One `Lease.LeaseKeepAlive` stream. Answers come in the order of the requests; those that arrive while others are being
+/// answered go to the leader together. Owner: the event loop.
 private final class KeepAliveCall: RPCStreamHandler {
     /// How soon a renewal that must wait is tried again.
     private static let retryMilliseconds: Int64 = 50
@@ -77,8 +65,8 @@ private final class KeepAliveCall: RPCStreamHandler {
 
     private let call: RPCCall
     private let state: LoopState
-    private var waiting: [LeaseID] = []
-    private var isRetryScheduled = false
+    private var waiting: [Int64] = []
+    private var isAsking = false
     private var isHalfClosed = false
 
     init(call: RPCCall, state: LoopState) {
@@ -90,50 +78,42 @@ private final class KeepAliveCall: RPCStreamHandler {
         guard let request = try? LeaseKeepAliveRequest(decoding: message) else {
             return call.fail(RPCStatus(.malformed))
         }
-        waiting.append(LeaseID(request.id))
+        waiting.append(request.id)
         if waiting.count >= Self.waitingMax { call.pauseReceiving() }
-        drain()
+        ask()
     }
 
-    private func drain() {
+    private func ask() {
+        guard !isAsking, !waiting.isEmpty, call.isLive else { return }
+        isAsking = true
+        let ids = waiting
+        state.atLeader(.leaseRenew, LeaderRequest.pack(ids)) { [self] result in
+            isAsking = false
+            guard call.isLive else { return }
+            switch result {
+            case .failure(let status): call.fail(status)
+            case .success(let bytes): answer(ids, LeaderRequest.unpack(bytes) ?? [])
+            }
+        }
+    }
+
+    private func answer(_ ids: [Int64], _ answers: [Int64]) {
         var answered = 0
-        for id in waiting {
-            guard answer(id) else { break }
+        for (id, seconds) in zip(ids, answers) {
+            if seconds == LeaderRequest.pendingRenewal { break }
             answered += 1
+            let response = LeaseKeepAliveResponse(header: state.currentHeader, id: id, timeToLiveSeconds: seconds)
+            call.send(response.encoded().array)
         }
         waiting.removeFirst(answered)
         if waiting.count < Self.waitingMax, call.isReceivingPaused { call.resumeReceiving() }
         if waiting.isEmpty {
             if isHalfClosed { call.finish() }
-        } else if !isRetryScheduled {
-            isRetryScheduled = true
-            state.eventLoop.assumeIsolated().scheduleTask(in: .milliseconds(Self.retryMilliseconds)) { [self] in
-                isRetryScheduled = false
-                if call.isLive { drain() }
-            }
+        } else if answered == ids.count {
+            ask()
+        } else {
+            state.eventLoop.assumeIsolated().scheduleTask(in: .milliseconds(Self.retryMilliseconds)) { [self] in ask() }
         }
-    }
-
-    /// Answers one request; false when it has to wait.
-    private func answer(_ id: LeaseID) -> Bool {
-        let context = state.context
-        var seconds: Int64 = 0
-        do throws(LeaseError) {
-            switch try context.lessor.renew(id: id, now: context.clock.now()) {
-            case .renewed(let ttl): seconds = ttl
-            case .pending: return false
-            }
-        } catch {
-            // An unknown lease is answered with TTL 0; a member that does not lead cannot tell.
-            guard error == .notFound else {
-                call.fail(RPCStatus(.noLeader))
-                return true
-            }
-        }
-        let response = LeaseKeepAliveResponse(
-            header: state.currentHeader, id: id.rawValue, timeToLiveSeconds: seconds)
-        call.send(response.encoded().array)
-        return true
     }
 
     func halfClosed() {

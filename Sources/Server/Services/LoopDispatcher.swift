@@ -1,4 +1,6 @@
 import Primitives
+import StateMachine
+import Synchronization
 package import Transport
 import Wire
 
@@ -19,6 +21,7 @@ package final class LoopDispatcher: RPCDispatcher {
     private let state: LoopState
     private let kv: KVService
     private let lease: LeaseService
+    private let cluster: ClusterService
     private let watch: WatchService
     private let maintenance: MaintenanceService
     private let snapshot: SnapshotService
@@ -27,6 +30,7 @@ package final class LoopDispatcher: RPCDispatcher {
         self.state = state
         kv = KVService(state: state)
         lease = LeaseService(state: state)
+        cluster = ClusterService(state: state)
         watch = WatchService(state: state)
         maintenance = MaintenanceService(state: state)
         snapshot = SnapshotService(state: state)
@@ -38,6 +42,7 @@ package final class LoopDispatcher: RPCDispatcher {
 
     package func unary(_ call: RPCCall, message: UnsafeRawBufferPointer) {
         guard let method = Wire.RPCMethod(rawValue: call.method.index) else { return unimplemented(call) }
+        if let refusal = refusal(of: method, call, message) { return call.fail(RPCStatus(refusal)) }
         switch method {
         case .range: kv.range(call, message)
         case .put: kv.put(call, message)
@@ -48,20 +53,29 @@ package final class LoopDispatcher: RPCDispatcher {
         case .leaseRevoke: lease.revoke(call, message)
         case .leaseTimeToLive: lease.timeToLive(call, message)
         case .leaseLeases: lease.leases(call)
-        case .memberList: maintenance.memberList(call)
+        case .memberList: cluster.memberList(call, message)
+        case .memberAdd: cluster.change(call, .memberAdd, message)
+        case .memberRemove: cluster.change(call, .memberRemove, message)
+        case .memberUpdate: cluster.change(call, .memberUpdate, message)
+        case .memberPromote: cluster.change(call, .memberPromote, message)
         case .alarm: maintenance.alarm(call, message)
         case .status: maintenance.status(call)
         case .defragment: maintenance.defragment(call)
         case .hash: maintenance.hash(call)
         case .hashKV: maintenance.hashKV(call, message)
-        case .moveLeader: maintenance.moveLeader(call, message)
+        case .moveLeader: cluster.moveLeader(call, message)
         case .healthCheck: maintenance.healthCheck(call, message)
         default: unimplemented(call)
         }
     }
 
     package func callStarted(_ call: RPCCall) -> (any RPCStreamHandler)? {
-        switch Wire.RPCMethod(rawValue: call.method.index) {
+        let method = Wire.RPCMethod(rawValue: call.method.index)
+        if let refusal = refusal(ofStream: method, call) {
+            call.fail(RPCStatus(refusal))
+            return nil
+        }
+        switch method {
         case .rangeStream: return kv.rangeStream(call)
         case .watch: return watch.open(call)
         case .leaseKeepAlive: return lease.keepAlive(call)
@@ -73,10 +87,43 @@ package final class LoopDispatcher: RPCDispatcher {
         }
     }
 
+    /// Why a unary call cannot be served by this member as it is now, if so.
+    private func refusal(
+        of method: Wire.RPCMethod, _ call: RPCCall, _ message: UnsafeRawBufferPointer
+    ) -> RequestError? {
+        let context = state.context
+        if context.isLearner.load(ordering: .relaxed) {
+            switch method {
+            case .status, .healthCheck: break
+            case .range where (try? RangeRequestView(decoding: message))?.serializable == true: break
+            default: return .notSupportedForLearner
+            }
+        }
+        guard context.leader.load(ordering: .relaxed) == 0, call.requiresLeader else { return nil }
+        return .noLeader
+    }
+
+    /// The same for a stream. One that requires a leader is watched from now on.
+    private func refusal(ofStream method: Wire.RPCMethod?, _ call: RPCCall) -> RequestError? {
+        let context = state.context
+        if context.isLearner.load(ordering: .relaxed), method != .snapshot, method != .healthWatch {
+            return .notSupportedForLearner
+        }
+        guard call.requiresLeader else { return nil }
+        if context.leader.load(ordering: .relaxed) == 0 { return .noLeader }
+        state.leaderStreams.append(call)
+        return nil
+    }
+
     /// A method that the API has and this version does not.
     private func unimplemented(_ call: RPCCall) {
         let description = Wire.RPCMethod(rawValue: call.method.index)?.description
         let name = description.map { "\($0.name)" } ?? "?"
         call.fail(RPCStatus(.unimplemented, "method \(name) not implemented"))
     }
+}
+
+extension RPCCall {
+    /// The client would rather fail than wait without a leader. Source: etcd-behaviour, section 1.
+    fileprivate var requiresLeader: Bool { metadata("hasleader") == "true" }
 }

@@ -1,8 +1,10 @@
 import DequeModule
 import IOInterfaces
 import MVCC
+import Membership
 import NIOCore
 import Primitives
+import RaftCore
 import Replica
 import StateMachine
 import Synchronization
@@ -27,6 +29,17 @@ package final class LoopState {
     private var pending: [UInt64: Pending] = [:]
     /// Identities in the order they were given, with the moment each has to be answered by.
     private var timeouts = Deque<(id: UInt64, deadline: NIODeadline)>()
+    /// Streams that are to fail when there is no leader for three election timeouts.
+    var leaderStreams: [RPCCall] = []
+    /// Who waits for a certain member to lead, and until when.
+    private var leaderWaiters: [LeaderWaiter] = []
+
+    private struct LeaderWaiter {
+        let member: MemberID
+        let deadline: NIODeadline
+        let action: (RequestError?) -> Void
+    }
+
     /// Compactions that answer once their physical work is done.
     private var sweepWaiters: [(revision: Int64, call: RPCCall, response: Bytes)] = []
 
@@ -124,6 +137,50 @@ package final class LoopState {
         }
     }
 
+    /// Proposes a change of the membership; the answer is the API's response.
+    func proposeChange(_ change: MemberTable.Change, then action: @escaping (Result<Bytes, RequestError>) -> Void) {
+        let id = makeID()
+        let request = MemberChange(requestID: id, change)
+        let event = ReplicaEvent.proposeChange(
+            id: id, change: request.configurationChange, kind: .configurationChangeV2, payload: request.encoded())
+        guard context.replicaInbox.push(event) else { return action(.failure(.tooManyRequests)) }
+        wait(for: id)
+        pending[id] = .action(action)
+    }
+
+    /// Runs `action` once `member` leads, or with `.timeout` when it does not in time.
+    func whenLeading(_ member: MemberID, then action: @escaping (RequestError?) -> Void) {
+        leaderWaiters.append(LeaderWaiter(member: member, deadline: .now() + requestTimeout, action: action))
+        releaseLeaderWaiters()
+    }
+
+    private func releaseLeaderWaiters() {
+        guard !leaderWaiters.isEmpty else { return }
+        let leader = MemberID(context.leader.load(ordering: .relaxed))
+        let now = NIODeadline.now()
+        let waiters = leaderWaiters
+        leaderWaiters.removeAll { $0.member == leader || $0.deadline <= now }
+        for waiter in waiters {
+            if waiter.member == leader {
+                waiter.action(nil)
+            } else if waiter.deadline <= now {
+                waiter.action(.timeout)
+            }
+        }
+    }
+
+    /// Ends streams that require a leader, when there has been none for three election timeouts. Source: etcd-behaviour,
+    /// section 1.
+    private func endLeaderStreams() {
+        leaderStreams.removeAll { !$0.isLive }
+        let since = context.leaderlessSince.load(ordering: .relaxed)
+        let patience = 3 * UInt64(context.configuration.electionMilliseconds) * 1_000_000
+        guard !leaderStreams.isEmpty, since != 0, context.clock.now() > since + patience else { return }
+        let streams = leaderStreams
+        leaderStreams = []
+        for call in streams { call.fail(RPCStatus(.noLeader)) }
+    }
+
     /// Has a transaction without writes answered by the apply thread.
     func readOnly(_ call: RPCCall, request: Bytes) {
         let id = makeID()
@@ -159,6 +216,7 @@ package final class LoopState {
         for result in content.outcomes { settle(result) }
         for (id, error) in content.refusals { settle(id, .failure(error)) }
         for id in content.reads { settle(id, .success(Bytes())) }
+        if content.hasLeaderNews { releaseLeaderWaiters() }
         if content.sweptRevision > 0 { releaseSweepWaiters(content.sweptRevision) }
         for job in content.jobs { job() }
         if content.revision > 0 { hub.newRevisions(upTo: content.revision) }
@@ -194,6 +252,8 @@ package final class LoopState {
             timeouts.removeFirst()
             if pending[first.id] != nil { settle(first.id, .failure(.timeout)) }
         }
+        releaseLeaderWaiters()
+        endLeaderStreams()
         // Waiters whose client has gone would otherwise stay until the sweep is done.
         sweepWaiters.removeAll { !$0.call.isLive }
         hub.tick(now: context.clock.now())

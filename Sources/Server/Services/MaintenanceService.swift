@@ -1,5 +1,4 @@
 import MVCC
-import Membership
 import NIOCore
 import Primitives
 import StateMachine
@@ -7,28 +6,13 @@ import Synchronization
 import Transport
 import Wire
 
-/// `etcdserverpb.Maintenance`, `etcdserverpb.Cluster` and `grpc.health.v1.Health`. Owner: the event loop; what may take
+/// `etcdserverpb.Maintenance` and `grpc.health.v1.Health`. Owner: the event loop; what may take
 /// long runs on the maintenance thread.
 struct MaintenanceService {
     let state: LoopState
     private var context: ServerContext { state.context }
 
     init(state: LoopState) { self.state = state }
-
-    // MARK: Cluster
-
-    func memberList(_ call: RPCCall) {
-        let members = context.stateMachine.published.withLock { $0.members }
-        // Answers about members name no revision, as etcd's do not.
-        let response = MemberListResponse(
-            header: state.header(revision: 0),
-            members: members.map {
-                Wire.Member(
-                    id: $0.id.rawValue, name: $0.name, peerURLs: $0.peerURLs, clientURLs: $0.clientURLs,
-                    isLearner: $0.isLearner)
-            })
-        call.reply(response.encoded().array)
-    }
 
     // MARK: Maintenance
 
@@ -44,7 +28,7 @@ struct MaintenanceService {
             raftIndex: context.commitIndex.load(ordering: .relaxed),
             raftTerm: context.term.load(ordering: .relaxed),
             raftAppliedIndex: context.appliedIndex.load(ordering: .relaxed), errors: errors,
-            databaseSizeInUse: Int64(sizes.inUseBytes), isLearner: false,
+            databaseSizeInUse: Int64(sizes.inUseBytes), isLearner: context.isLearner.load(ordering: .relaxed),
             storageVersion: ProductVersion.storage, databaseSizeQuota: max(context.configuration.quotaBytes, 0),
             downgradeInfo: DowngradeInfo())
         call.reply(response.encoded().array)
@@ -90,29 +74,6 @@ struct MaintenanceService {
                     hashRevision: result.hashRevision
                 ).encoded()
             }
-        }
-    }
-
-    func moveLeader(_ call: RPCCall, _ message: UnsafeRawBufferPointer) {
-        var target: UInt64 = 0
-        var reader = ProtoReader(message)
-        do throws(WireError) {
-            while let tag = try reader.nextField() {
-                if tag == .varint(1) { target = try reader.uint64() } else { try reader.skip(tag) }
-            }
-        } catch { return call.fail(RPCStatus(.malformed)) }
-        guard context.leader.load(ordering: .relaxed) == context.identity.memberID.rawValue else {
-            return call.fail(RPCStatus(.notLeader))
-        }
-        let members = context.stateMachine.published.withLock { $0.members }
-        guard members.contains(where: { $0.id.rawValue == target && !$0.isLearner }) else {
-            return call.fail(RPCStatus(.badLeaderTransferee))
-        }
-        // The only voter leads already.
-        let header = state.currentHeader
-        call.reply(size: ProtoSize.message(1, header)) { buffer in
-            var writer = ProtoWriter(buffer)
-            writer.message(1, header)
         }
     }
 

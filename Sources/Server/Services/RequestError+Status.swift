@@ -32,6 +32,7 @@ extension RPCStatus {
         case .notLeader: (.failedPrecondition, "not leader")
         case .leaderChanged: (.unavailable, "leader changed")
         case .badLeaderTransferee: (.failedPrecondition, "bad leader transferee")
+        case .notSupportedForLearner: (.failedPrecondition, "rpc not supported for learner")
         case .membership(let error): (code(of: error), error.description)
         case .tooManyRequests: (.resourceExhausted, "too many requests")
         case .timeout: (.unavailable, "request timed out")

@@ -56,3 +56,54 @@ package struct MemberListResponse: WireEncodable, Equatable, Sendable {
         for one in members { writer.message(2, one) }
     }
 }
+
+/// `etcdserverpb.MemberAddRequest`, and `MemberUpdateRequest` and the requests that name a member only: they share
+/// their field numbers but for the first.
+package struct MemberRequest: Equatable, Sendable {
+    /// Not of `MemberAddRequest`.
+    package var id: UInt64 = 0
+    package var peerURLs: [String] = []
+    /// Of `MemberAddRequest` only.
+    package var isLearner = false
+
+    /// `MemberAddRequest`: peer URLs (1), learner (2).
+    package static func add(decoding bytes: UnsafeRawBufferPointer) throws(WireError) -> MemberRequest {
+        var request = MemberRequest()
+        var reader = ProtoReader(bytes)
+        while let tag = try reader.nextField() {
+            switch tag {
+            case .bytes(1): request.peerURLs.append(String(decoding: try reader.bytes(), as: UTF8.self))
+            case .varint(2): request.isLearner = try reader.bool()
+            default: try reader.skip(tag)
+            }
+        }
+        return request
+    }
+
+    /// `MemberRemoveRequest`, `MemberPromoteRequest`, `MoveLeaderRequest`: identity (1); `MemberUpdateRequest`: peer
+    /// URLs (2) too.
+    package static func naming(decoding bytes: UnsafeRawBufferPointer) throws(WireError) -> MemberRequest {
+        var request = MemberRequest()
+        var reader = ProtoReader(bytes)
+        while let tag = try reader.nextField() {
+            switch tag {
+            case .varint(1): request.id = try reader.uint64()
+            case .bytes(2): request.peerURLs.append(String(decoding: try reader.bytes(), as: UTF8.self))
+            default: try reader.skip(tag)
+            }
+        }
+        return request
+    }
+}
+
+/// `etcdserverpb.MemberListRequest`: whether the list is to be linearizable (1).
+package struct MemberListRequest: Equatable, Sendable {
+    package var linearizable = false
+
+    package init(decoding bytes: UnsafeRawBufferPointer) throws(WireError) {
+        var reader = ProtoReader(bytes)
+        while let tag = try reader.nextField() {
+            if tag == .varint(1) { linearizable = try reader.bool() } else { try reader.skip(tag) }
+        }
+    }
+}

@@ -1,0 +1,230 @@
+import IOInterfaces
+import Logging
+import MVCC
+import Membership
+import NIOCore
+import Peers
+import Primitives
+import RaftCore
+import Replica
+import ServerCore
+import Snapshots
+import StateMachine
+import Synchronization
+import Transport
+import TransportSecurity
+import Wire
+
+/// What the network between members asks of this one. Methods run where `PeerDelegate` says.
+final class PeerSide: PeerDelegate {
+    private let context: ServerContext
+    private let founders: [Membership.Member]
+    private let consistency: ConsistencyCheck
+    /// The loop on which requests that others forward are answered; none before clients are served.
+    private let loop = Mutex<NIOLoopBound<LoopState>?>(nil)
+
+    /// Makes the network, which does not listen yet, and hands it to the context.
+    ///
+    /// - Parameter founders: whom a member that joins knows, until it has its snapshot.
+    /// - Throws: `StartError`.
+    init(
+        context: ServerContext, founders: [Membership.Member], tls: PeerTLS?, group: any EventLoopGroup, seed: UInt64
+    ) throws(StartError) {
+        self.context = context
+        self.founders = founders
+        consistency = ConsistencyCheck(context: context)
+        do {
+            let configuration = context.configuration
+            let network = try PeerNetwork(
+                configuration: PeerConfiguration(
+                    clusterID: context.identity.clusterID, memberID: context.identity.memberID,
+                    listenURLs: try configuration.listenPeerURLs.map { try PeerURL($0.text) }, tls: tls, seed: seed,
+                    encode: { MessageCodec.encode($0) }, decode: { try MessageCodec.decode($0) }),
+                group: group, delegate: self, logger: context.logger)
+            network.setMembers(founders.map { ($0.id, $0.peerURLs) })
+            context.adopt(peers: network)
+        } catch { throw StartError("\(error)") }
+    }
+
+    /// TLS between members as the flags want it; nil without.
+    ///
+    /// - Throws: `StartError`.
+    static func security(_ configuration: ServerConfiguration) throws(StartError) -> PeerTLS? {
+        let flags = configuration.peerTLS
+        var tls: PeerTLS
+        do {
+            if flags.certificateFile.isEmpty, flags.isAutomatic {
+                tls = try .automatic(
+                    dataDirectory: configuration.effectiveDataDirectory,
+                    listenURLs: configuration.listenPeerURLs.map { try PeerURL($0.text) },
+                    validityYears: configuration.selfSignedValidityYears)
+            } else {
+                tls = PeerTLS()
+                tls.certificateFile = flags.certificateFile.nonEmpty
+                tls.keyFile = flags.keyFile.nonEmpty
+            }
+        } catch { throw StartError("\(error)") }
+        // An https peer can be dialled without a certificate of one's own, if it asks for none.
+        tls.clientCertificateFile = flags.clientCertificateFile.nonEmpty
+        tls.clientKeyFile = flags.clientKeyFile.nonEmpty
+        tls.trustedCAFile = flags.trustedCAFile.nonEmpty
+        tls.requiresClientCertificate = flags.clientCertificateAuth
+        tls.allowedCommonNames = flags.allowedCommonNames
+        tls.allowedHostnames = flags.allowedHostnames
+        tls.revocationListFile = flags.revocationListFile.nonEmpty
+        tls.skipsClientSANVerification = flags.skipsClientSANVerification
+        tls.cipherSuites = configuration.cipherSuites
+        tls.minimumVersion = TLSVersion(rawValue: configuration.tlsMinimumVersion) ?? .tls12
+        tls.maximumVersion = TLSVersion(rawValue: configuration.tlsMaximumVersion)
+        return tls
+    }
+
+    /// Listens to peers.
+    ///
+    /// - Throws: `StartError`.
+    func start() async throws(StartError) -> [SocketAddress] {
+        do throws(PeerError) { return try await context.peers?.start() ?? [] } catch { throw StartError("\(error)") }
+    }
+
+    /// Names the loop that answers what others forward; once, when clients are served.
+    func adopt(loop state: NIOLoopBound<LoopState>) { loop.withLock { $0 = state } }
+
+    /// Tells the cluster this member's name and client URLs when they are not what is stored.
+    func publishOwnAttributes() {
+        let members = context.stateMachine.published.withLock { $0.members }
+        guard var own = members.first(where: { $0.id == context.identity.memberID }) else { return }
+        let stored = own
+        own.name = context.configuration.name
+        own.clientURLs = context.configuration.advertiseClientURLs.map(\.text)
+        guard own != stored else { return }
+        context.proposeInternally(
+            fieldNumber: InternalRaftRequest.FieldNumber.clusterMemberAttrSet,
+            body: MemberCodec.encodeAttributesRequest(own))
+    }
+
+    // MARK: Messages
+
+    func received(_ messages: [Message], from member: MemberID) {
+        // What a full inbox does not take is lost, as on the wire.
+        for message in messages { context.replicaInbox.push(.message(message)) }
+    }
+
+    func unreachable(_ member: MemberID) { context.replicaInbox.push(.unreachable(member)) }
+
+    func snapshotSent(to member: MemberID, succeeded: Bool) {
+        context.replicaInbox.push(.snapshotSent(to: member, succeeded: succeeded))
+    }
+
+    // MARK: Membership
+
+    func wasRemoved() { context.endLife(.removed) }
+
+    func isRemoved(_ member: MemberID) -> Bool {
+        context.stateMachine.published.withLock { $0.removed.contains(member) }
+    }
+
+    func membersBytes() -> Bytes {
+        let members = context.stateMachine.published.withLock { $0.members }
+        return MemberList.encode(members.isEmpty ? founders : members)
+    }
+
+    // MARK: Snapshots
+
+    func openSnapshot(for request: Message) throws -> OutgoingSnapshot {
+        let source = try ImageSnapshotSource(
+            reader: try context.backend.makeReader(), clusterID: context.identity.clusterID,
+            memberID: context.identity.memberID)
+        var message = request
+        message.snapshot?.index = source.header.appliedIndex
+        message.snapshot?.term = source.header.appliedTerm
+        return OutgoingSnapshot(message: message, source: source)
+    }
+
+    func beginSnapshot(_ message: Message, from member: MemberID) throws -> any SnapshotSink {
+        guard let index = message.snapshot?.index else { throw SnapshotRefusal.notNews }
+        return try ReceivedImage(index: index, context: context)
+    }
+
+    // MARK: Probes
+
+    func probeBytes(for member: MemberID) -> Bytes { consistency.ownMarks() }
+
+    func probed(by member: MemberID, bytes: Bytes) { consistency.compare(with: member, bytes) }
+
+    // MARK: Forwarded requests
+
+    func answer(
+        method: UInt32, body: Bytes, from member: MemberID,
+        reply: @escaping @Sendable (Result<Bytes, RPCStatus>) -> Void
+    ) {
+        guard let request = LeaderRequest(rawValue: method) else {
+            return reply(.failure(RPCStatus(.unimplemented, "peer call \(method) is not known")))
+        }
+        guard let state = loop.withLock({ $0 }) else { return reply(.failure(RPCStatus(.notLeader))) }
+        state.eventLoop.execute { LeaderCalls(state: state.value).run(request, body) { reply($0) } }
+    }
+}
+
+extension String {
+    fileprivate var nonEmpty: String? { isEmpty ? nil : self }
+}
+
+/// Why an offered snapshot is not taken.
+enum SnapshotRefusal: Error, CustomStringConvertible {
+    case notNews
+    case otherCluster
+
+    var description: String {
+        switch self {
+        case .notNews: "this member has applied as much"
+        case .otherCluster: "the snapshot is of another cluster"
+        }
+    }
+}
+
+/// Another member's image on its way into a file beside the store. Used by the thread that receives snapshots.
+private final class ReceivedImage: SnapshotSink {
+    private let context: ServerContext
+    private let incoming: IncomingSnapshot
+    private let index: LogIndex
+    private var isJudged = false
+
+    init(index: LogIndex, context: ServerContext) throws {
+        self.context = context
+        self.index = index
+        try Self.judge(clusterID: context.identity.clusterID, index, context)
+        incoming = try IncomingSnapshot(
+            path: StoreDirectory.storePath(context.configuration) + "/" + SnapshotInstall.incomingFileName)
+    }
+
+    private static func judge(clusterID: UInt64, _ index: LogIndex, _ context: ServerContext) throws(SnapshotRefusal) {
+        switch SnapshotInstall.judge(
+            clusterID: clusterID, index: index, ownClusterID: context.identity.clusterID,
+            applied: LogIndex(context.appliedIndex.load(ordering: .relaxed)))
+        {
+        case .install: break
+        case .notNews: throw .notNews
+        case .otherCluster: throw .otherCluster
+        }
+    }
+
+    func append(_ bytes: UnsafeRawBufferPointer) throws {
+        try incoming.append(bytes)
+        if !isJudged, let header = incoming.header {
+            isJudged = true
+            try Self.judge(clusterID: header.clusterID, header.appliedIndex, context)
+        }
+    }
+
+    func finish() throws {
+        let index = index
+        let status = try incoming.finish { SnapshotInstall.mark(&$0, index: index) }
+        guard status.header.appliedIndex == index else { throw SnapshotRefusal.notNews }
+        context.logger.info(
+            "received a snapshot",
+            metadata: ["index": "\(index.rawValue)", "bytes": "\(status.streamBytes)", "revision": "\(status.revision)"])
+        context.endLife(.snapshotReceived(index: index))
+    }
+
+    func abort() { incoming.abort() }
+}

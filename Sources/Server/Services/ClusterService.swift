@@ -1,0 +1,68 @@
+import Membership
+import NIOCore
+import Primitives
+import RaftCore
+import Replica
+import StateMachine
+import Synchronization
+import Transport
+import Wire
+
+/// `etcdserverpb.Cluster`, and `Maintenance.MoveLeader`. Owner: the event loop.
+struct ClusterService {
+    let state: LoopState
+    private var context: ServerContext { state.context }
+
+    init(state: LoopState) { self.state = state }
+
+    func memberList(_ call: RPCCall, _ message: UnsafeRawBufferPointer) {
+        guard let request = try? MemberListRequest(decoding: message) else { return call.fail(RPCStatus(.malformed)) }
+        let answer = { [state] in
+            let members = state.context.stateMachine.published.withLock { $0.members }
+            // Answers about members name no revision, as etcd's do not.
+            let response = MemberListResponse(
+                header: state.header(revision: 0), members: members.map { Wire.Member($0) })
+            call.reply(response.encoded().array)
+        }
+        guard request.linearizable else { return answer() }
+        state.linearize { error in
+            if let error { return call.fail(RPCStatus(error)) }
+            answer()
+        }
+    }
+
+    /// Adds, removes, updates or promotes a member; the leader looks whether that may be.
+    func change(_ call: RPCCall, _ request: LeaderRequest, _ message: UnsafeRawBufferPointer) {
+        state.atLeader(request, Bytes(copying: message)) { call.end($0) }
+    }
+
+    /// Hands leadership to another member, and answers when that leads.
+    func moveLeader(_ call: RPCCall, _ message: UnsafeRawBufferPointer) {
+        guard let request = try? MemberRequest.naming(decoding: message) else {
+            return call.fail(RPCStatus(.malformed))
+        }
+        let target = MemberID(request.id)
+        let own = context.identity.memberID
+        guard context.leader.load(ordering: .relaxed) == own.rawValue else { return call.fail(RPCStatus(.notLeader)) }
+        let members = context.stateMachine.published.withLock { $0.members }
+        guard members.contains(where: { $0.id == target && !$0.isLearner }) else {
+            return call.fail(RPCStatus(.badLeaderTransferee))
+        }
+        let answer = { [state] in
+            let header = state.currentHeader
+            call.reply(size: ProtoSize.message(1, header)) { buffer in
+                var writer = ProtoWriter(buffer)
+                writer.message(1, header)
+            }
+        }
+        // A leader asked to lead does already.
+        guard target != own else { return answer() }
+        guard context.replicaInbox.push(.transferLeadership(to: target)) else {
+            return call.fail(RPCStatus(.tooManyRequests))
+        }
+        state.whenLeading(target) { error in
+            if let error { return call.fail(RPCStatus(error)) }
+            answer()
+        }
+    }
+}
