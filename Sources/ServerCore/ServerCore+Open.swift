@@ -101,6 +101,7 @@ struct Opening {
             if case .new(_, let members) = options.founding { try found(store, members) }
             return true
         }
+        try syncNames()
         // No store yet. A log that begins before entry 1 is that of a member that waits for its first snapshot.
         if origin.start == .origin { return false }
         let isUntouched = try orStop { () throws(WALError) in
@@ -131,8 +132,14 @@ struct Opening {
                 hardState: WALHardState(term: start.term, commit: start.index), options: options.log)
             try log.close()
         }
+        try syncNames()
+    }
+
+    /// The names of the log and of the data directory must outlive a power cut, wherever the log is, before anything is
+    /// built on them; those that an interrupted start left too.
+    private func syncNames() throws(StartError) {
         try orStop { () throws(IOError) in
-            // The names of the log and of the data directory must outlive a power cut, wherever the log is.
+            try fileSystem.syncDirectory(parentDirectory(of: logDirectory))
             try fileSystem.syncDirectory(options.dataDirectory)
             try fileSystem.syncDirectory(parentDirectory(of: options.dataDirectory))
         }

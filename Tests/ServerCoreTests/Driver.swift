@@ -90,6 +90,11 @@ final class MemberDriver {
 
     // MARK: From outside
 
+    func start() {
+        core.replica.start()
+        round()
+    }
+
     func campaign() {
         core.replica.campaign()
         round()
