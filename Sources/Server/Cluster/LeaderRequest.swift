@@ -129,9 +129,11 @@ struct LeaderCalls {
     }
 
     private func timeToLive(_ body: Bytes) -> Result<Bytes, RPCStatus> {
-        guard let request = try? body.withUnsafeBytes({ (bytes) throws(WireError) in
-            try LeaseTimeToLiveRequest(decoding: bytes)
-        }) else { return .failure(RPCStatus(.malformed)) }
+        guard
+            let request = try? body.withUnsafeBytes({ (bytes) throws(WireError) in
+                try LeaseTimeToLiveRequest(decoding: bytes)
+            })
+        else { return .failure(RPCStatus(.malformed)) }
         let id = LeaseID(request.id)
         var response = LeaseTimeToLiveResponse(
             header: state.currentHeader, id: request.id, timeToLiveSeconds: -1, grantedSeconds: 0, keys: [])

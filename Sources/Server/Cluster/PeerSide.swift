@@ -41,7 +41,9 @@ final class PeerSide: PeerDelegate {
                     listenURLs: try configuration.listenPeerURLs.map { try PeerURL($0.text) }, tls: tls, seed: seed,
                     encode: { MessageCodec.encode($0) }, decode: { try MessageCodec.decode($0) }),
                 group: group, delegate: self, logger: context.logger)
-            network.setMembers(founders.map { ($0.id, $0.peerURLs) })
+            if context.stateMachine.published.withLock({ $0.members.isEmpty }) {
+                network.setMembers(founders.map { ($0.id, $0.peerURLs) })
+            }
             context.adopt(peers: network)
         } catch { throw StartError("\(error)") }
     }
@@ -88,19 +90,6 @@ final class PeerSide: PeerDelegate {
 
     /// Names the loop that answers what others forward; once, when clients are served.
     func adopt(loop state: NIOLoopBound<LoopState>) { loop.withLock { $0 = state } }
-
-    /// Tells the cluster this member's name and client URLs when they are not what is stored.
-    func publishOwnAttributes() {
-        let members = context.stateMachine.published.withLock { $0.members }
-        guard var own = members.first(where: { $0.id == context.identity.memberID }) else { return }
-        let stored = own
-        own.name = context.configuration.name
-        own.clientURLs = context.configuration.advertiseClientURLs.map(\.text)
-        guard own != stored else { return }
-        context.proposeInternally(
-            fieldNumber: InternalRaftRequest.FieldNumber.clusterMemberAttrSet,
-            body: MemberCodec.encodeAttributesRequest(own))
-    }
 
     // MARK: Messages
 
@@ -222,7 +211,9 @@ private final class ReceivedImage: SnapshotSink {
         guard status.header.appliedIndex == index else { throw SnapshotRefusal.notNews }
         context.logger.info(
             "received a snapshot",
-            metadata: ["index": "\(index.rawValue)", "bytes": "\(status.streamBytes)", "revision": "\(status.revision)"])
+            metadata: [
+                "index": "\(index.rawValue)", "bytes": "\(status.streamBytes)", "revision": "\(status.revision)",
+            ])
         context.endLife(.snapshotReceived(index: index))
     }
 

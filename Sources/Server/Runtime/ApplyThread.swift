@@ -1,6 +1,8 @@
 import IOInterfaces
 import Logging
 import MVCC
+import Membership
+import Membership
 package import Primitives
 package import RaftCore
 import Replica
@@ -43,6 +45,9 @@ final class ApplyThread {
     private var publishedRevision: Int64
     private var silentBytes = 0
     private var nextAlarmProposal: UInt64 = 0
+    /// The cluster may not know this member's name and client URLs yet.
+    private var needsAttributes = true
+    private var nextAttributesProposal: UInt64 = 0
 
     init(context: ServerContext, stateMachine: StateMachine, loopCount: Int) {
         self.context = context
@@ -73,6 +78,7 @@ final class ApplyThread {
             releaseReads()
             deliver()
             watchQuota(now: now)
+            if needsAttributes { publishOwnAttributes(now: now) }
             mayHaveSweep = sweep() || !items.isEmpty
         }
     }
@@ -100,7 +106,10 @@ final class ApplyThread {
         // Before the word that this entry is applied.
         context.replicaInbox.push(.changeApplied(index: entry.index, change: change))
         guard let change else { return }
-        context.logger.info("the membership has changed", metadata: ["change": "\(change.changes)"])
+        for single in change.changes {
+            context.logger.info(
+                "the membership has changed", metadata: ["change": "\(single.step)", "member": "\(single.member.hex)"])
+        }
         context.publishMembership()
     }
 
@@ -160,6 +169,23 @@ final class ApplyThread {
             outcomes[index].removeAll(keepingCapacity: true)
             reads[index].removeAll(keepingCapacity: true)
         }
+    }
+
+    /// Tells the cluster this member's name and client URLs, once a second until that is applied: a member that was added
+    /// is in its own table only some entries after its start.
+    private func publishOwnAttributes(now: UInt64) {
+        guard now >= nextAttributesProposal, context.leader.load(ordering: .relaxed) != 0 else { return }
+        nextAttributesProposal = now + 1_000_000_000
+        let members = stateMachine.published.withLock { $0.members }
+        guard var own = members.first(where: { $0.id == context.identity.memberID }) else { return }
+        let stored = own
+        own.name = context.configuration.name
+        own.clientURLs = context.configuration.advertiseClientURLs.map(\.text)
+        needsAttributes = own != stored
+        guard needsAttributes else { return }
+        context.proposeInternally(
+            fieldNumber: InternalRaftRequest.FieldNumber.clusterMemberAttrSet,
+            body: MemberCodec.encodeAttributesRequest(own))
     }
 
     /// Publishes the live bytes, and clears the NOSPACE alarm of this member once there is room again.

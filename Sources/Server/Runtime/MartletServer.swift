@@ -103,7 +103,6 @@ package final class MartletServer: Sendable {
             let opened = try await Front.open(context: context, group: group, inboxes: inboxes, random: &random)
             side.adopt(loop: opened.loops[0])
             front = opened
-            side.publishOwnAttributes()
         } else {
             logger.info("waiting for a snapshot from the cluster: nothing is served before")
         }
