@@ -1,0 +1,11 @@
+/// A seed that once found something, and stays in the list for ever.
+package struct KnownSeed: Sendable {
+    package let seed: UInt64
+    package let steps: Int
+    package let members: Int?
+    /// What it broke.
+    package let what: String
+}
+
+/// The seeds that every test run runs.
+package let knownSeeds: [KnownSeed] = []
