@@ -175,7 +175,7 @@ struct Matcher {
             return rest.isEmpty ? nil : "expected no other items than \(argument)"
         case "$sorted":
             let keys = items.map { item -> [UInt8] in
-                if case .bytes(let bytes)? = item["key"] { bytes } else { [] }
+                if case .bytes(let bytes)? = item["key"] ?? item["kv"]?["key"] { bytes } else { [] }
             }
             let isSorted = zip(keys, keys.dropFirst()).allSatisfy { $0.lexicographicallyPrecedes($1) }
             return isSorted ? nil : "expected ascending keys"

@@ -50,6 +50,16 @@ package struct Scope: Sendable {
         }
     }
 
+    /// The items of a list that is written out, held by a variable, or made by `$times`; not resolved themselves.
+    func items(_ value: Value) throws -> [Value] {
+        if case .text(let text) = value { return try items(try evaluate(text)) }
+        if let count = value["$times"], let item = value["$of"] {
+            return Array(repeating: item, count: Int(try integer(count)))
+        }
+        guard let items = value.list else { throw SuiteError("\(value) is no list") }
+        return items
+    }
+
     private func items(_ item: Value, count: Int128, method: String) throws -> Value {
         var scope = self
         return .list(
@@ -142,6 +152,8 @@ package struct Scope: Sendable {
 
     private func variable(_ name: some StringProtocol) throws -> Value {
         guard let value = variables[String(name)] else { throw SuiteError("there is no variable $\(name)") }
+        // A row may be written with variables that the steps make.
+        if case .text(let text) = value, text.hasPrefix("$"), text != "$" + name { return try evaluate(text) }
         return value
     }
 

@@ -43,7 +43,7 @@ struct Step: Sendable {
         try CaseFile.check(value, Step.fields(action).union([action.rawValue, "save", "note"]), place)
         if let expected = value["response"] { try Step.checkNames(expected, place) }
         if let expected = value["list"] { try Step.checkNames(expected, place) }
-        if action == .call { _ = try Method.named(argument.text ?? "") }
+        if action == .call, let name = argument.text, !name.hasPrefix("$") { _ = try Method.named(name) }
     }
 
     private static func fields(_ action: Action) -> Set<String> {

@@ -99,8 +99,9 @@ extension Value: Decodable {
 
     package init(from decoder: any Decoder) throws {
         if let container = try? decoder.container(keyedBy: AnyKey.self) {
+            let keys = container.allKeys.sorted { $0.stringValue < $1.stringValue }
             self = .map(
-                try container.allKeys.map { Field(name: $0.stringValue, value: try container.decode(Value.self, forKey: $0)) })
+                try keys.map { Field(name: $0.stringValue, value: try container.decode(Value.self, forKey: $0)) })
         } else if var container = try? decoder.unkeyedContainer() {
             var items: [Value] = []
             while !container.isAtEnd { items.append(try container.decode(Value.self)) }

@@ -42,7 +42,7 @@ extension StepRunner {
 
     func events(_ step: Step) async throws {
         let (method, stream) = try stream(step)
-        let expected = step.value["list"]?.list ?? []
+        let expected = try scope.items(step.value["list"] ?? .list([]))
         let deadline = ContinuousClock.now + (try limit(step, "within", milliseconds: 10_000))
         var events: [Value] = []
         while events.count < expected.count {

@@ -89,7 +89,7 @@ final class StepRunner {
     }
 
     private func callOnce(_ step: Step) async throws {
-        let method = try Method.named(step.argument.text ?? "")
+        let method = try Method.named(try scope.evaluate(step.argument.text ?? "").text ?? "")
         let request = try encode(method, step.value["request"] ?? .map([]))
         let endpoint = step.value["endpoint"]?.text == "other" ? context.endpoint + 1 : context.endpoint
         let timeout = try step.value["timeout"].map { TimeAmount.milliseconds(Int64(try scope.integer($0))) }
