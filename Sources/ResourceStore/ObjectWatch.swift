@@ -73,6 +73,8 @@ public struct ObjectWatch<Codec: ObjectCodec>: AsyncSequence, Sendable {
             case initial
             case listing(continueToken: String?)
             case watching
+            /// What comes next cannot be told; thrown after what is pending.
+            case failing(ObjectStoreError)
             case ended
         }
 
@@ -107,6 +109,7 @@ public struct ObjectWatch<Codec: ObjectCodec>: AsyncSequence, Sendable {
                     case .initial: begin()
                     case .listing(let token): try await list(token)
                     case .watching: try await receive()
+                    case .failing(let error): throw error
                     case .ended:
                         session = nil
                         return nil
@@ -166,6 +169,7 @@ public struct ObjectWatch<Codec: ObjectCodec>: AsyncSequence, Sendable {
                 try take(answer)
             } catch {
                 session = nil
+                if watch.collection.store.isClosed { throw ObjectStoreError(.cancelled, "the store is closed") }
                 guard Self.isPassing(error) else { throw ObjectStoreError(error) }
                 // A cancelled task is noticed by the caller.
                 try? await Task.sleep(for: pause)
@@ -207,24 +211,21 @@ public struct ObjectWatch<Codec: ObjectCodec>: AsyncSequence, Sendable {
             }
             if answer.created { return }
             if answer.events.isEmpty {
-                guard answer.header.revision > revision else { return }
+                guard answer.header.revision >= revision else { return }
                 revision = answer.header.revision
                 pending.append(.bookmark(ResourceVersion(rawValue: revision)))
                 return
             }
             var events: [Element] = []
             events.reserveCapacity(answer.events.count)
-            var problem: ObjectStoreError?
             for event in answer.events {
                 do throws(ObjectStoreError) { events.append(try element(event)) } catch {
-                    problem = error
+                    phase = .failing(error)
                     break
                 }
             }
-            // What came before the change that cannot be told is told first.
             pending = events[...]
             revision = answer.events.last?.kv.modRevision ?? revision
-            if let problem { throw ClientError(.dataLoss, problem.description) }
         }
 
         private func element(_ event: Mvccpb_Event) throws(ObjectStoreError) -> Element {

@@ -9,6 +9,7 @@ package import Client
 public import Logging
 import NIOCore
 import NIOPosix
+import Synchronization
 import TransportSecurity
 import Wire
 
@@ -25,6 +26,7 @@ public final class ObjectStore: Sendable {
     let leases: LeasePool
     private let server: EmbeddedServer?
     private let ownsClient: Bool
+    private let closed = Atomic<Bool>(false)
 
     private init(client: EtcdClient, prefix: String, server: EmbeddedServer?, ownsClient: Bool = true) {
         storage = StorageClient(client)
@@ -71,9 +73,13 @@ public final class ObjectStore: Sendable {
 
     /// Ends all calls and watches, and stops an embedded server. The store cannot be used afterwards.
     public func close() async {
+        closed.store(true, ordering: .releasing)
         if ownsClient { await storage.client.close() }
         await server?.stop()
     }
+
+    /// Whether `close` was called: nothing will come any more.
+    var isClosed: Bool { closed.load(ordering: .acquiring) }
 
     /// Where other clients reach an embedded store: the `clientURLs` of its options, as they were bound.
     public var clientURLs: [String] { server?.clientURLs ?? [] }

@@ -1,0 +1,124 @@
+import Foundation
+import ResourceStore
+
+/// A server in a process of its own. It ends with the test program, in whatever way that ends: a shell between the two
+/// kills it when the pipe from here is closed.
+final class ServerProcess: @unchecked Sendable {
+    enum Kind: String { case martlet, etcd }
+
+    let port: Int
+    let endpoint: String
+    private let kind: Kind
+    private let folder: TemporaryFolder
+    private let arguments: [String]
+    // Touched by one test at a time, from one task.
+    private var process: Child?
+
+    /// Prepares and starts a server with its data in `folder`.
+    init(_ kind: Kind, folder: TemporaryFolder, scheme: String = "http", _ extra: [String] = []) throws {
+        self.kind = kind
+        self.folder = folder
+        port = try Self.freePort()
+        endpoint = "\(scheme)://127.0.0.1:\(port)"
+        let peer = "http://127.0.0.1:\(try Self.freePort())"
+        arguments =
+            [
+                try kind == .martlet ? Binaries.program("martlet") : Binaries.reference("etcd"), "--data-dir",
+                folder.path(kind.rawValue), "--listen-client-urls", endpoint, "--advertise-client-urls", endpoint,
+                "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster",
+                "default=\(peer)",
+            ] + extra
+        try start()
+    }
+
+    deinit { kill() }
+
+    /// Starts the process; it must have ended before.
+    func start() throws {
+        let script = "\"$@\" & p=$!; while read -r s; do kill -s $s $p; done; kill -9 $p 2>/dev/null"
+        let variables = ProcessInfo.processInfo.environment.filter { !$0.key.hasPrefix("ETCD") }
+            .merging(["SWIFT_BACKTRACE": "enable=no"]) { $1 }
+        process = try Child(
+            ["/bin/sh", "-c", script, "sh"] + arguments, environment: variables, output: folder.path("log"),
+            errors: folder.path("log"))
+    }
+
+    /// `kill -9`, and waits until the port is free again.
+    func kill() {
+        process?.closeInput()
+        _ = process?.wait()
+        process = nil
+        for _ in 0..<500 where Self.answers(port) { usleep(10_000) }
+    }
+
+    /// Waits until the store answers.
+    func waitUntilServing(_ store: ObjectStore) async throws {
+        let deadline = ContinuousClock.now + .seconds(20)
+        while ContinuousClock.now < deadline {
+            if (try? await store.currentResourceVersion()) != nil { return }
+            try await Task.sleep(for: .milliseconds(20))
+        }
+        throw TestFailure("\(kind) does not answer; its log:\n\(logTail)")
+    }
+
+    var logTail: String {
+        String(decoding: FileManager.default.contents(atPath: folder.path("log")) ?? Data(), as: UTF8.self).suffix(2000)
+            .description
+    }
+
+    /// Whether somebody listens on a port.
+    private static func answers(_ port: Int) -> Bool {
+        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        defer { close(descriptor) }
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_port = UInt16(port).bigEndian
+        address.sin_addr.s_addr = INADDR_LOOPBACK.bigEndian
+        return withUnsafePointer(to: &address) { pointer in
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0
+            }
+        }
+    }
+
+    /// A port that nobody listens on.
+    static func freePort() throws -> Int {
+        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        defer { close(descriptor) }
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_addr.s_addr = INADDR_LOOPBACK.bigEndian
+        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+        let result = withUnsafeMutablePointer(to: &address) { pointer in
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                bind(descriptor, $0, length) == 0 && getsockname(descriptor, $0, &length) == 0
+            }
+        }
+        guard result else { throw TestFailure("no free port: \(String(cString: strerror(errno)))") }
+        return Int(UInt16(bigEndian: address.sin_port))
+    }
+}
+
+/// Where the programs are that tests start. A missing one is a failure.
+enum Binaries {
+    /// A program of ours: in the folder that `MARTLET_BIN` names, else beside the test bundle.
+    static func program(_ name: String) throws -> String {
+        let bundle = CommandLine.arguments.first { $0.hasSuffix(".xctest") } ?? CommandLine.arguments[0]
+        let beside = URL(fileURLWithPath: bundle).deletingLastPathComponent().path
+        return try executable((environment("MARTLET_BIN") ?? beside) + "/" + name)
+    }
+
+    /// A program of the reference server.
+    static func reference(_ name: String) throws -> String {
+        guard let folder = environment("MARTLET_REFERENCE") else { throw TestFailure("MARTLET_REFERENCE is not set") }
+        return try executable(folder + "/" + name)
+    }
+
+    private static func executable(_ path: String) throws -> String {
+        let absolute = URL(fileURLWithPath: path).path
+        guard FileManager.default.isExecutableFile(atPath: absolute) else {
+            throw TestFailure("there is no program at \(absolute)")
+        }
+        return absolute
+    }
+}
