@@ -111,6 +111,8 @@ private enum ProbeCheck {
     static func failure(of name: String, _ context: ServerContext, linearization: RequestError?) -> String? {
         switch name {
         case "data_corruption": context.corruptAlarm.load(ordering: .relaxed) ? "alarm activated: CORRUPT" : nil
+        case "non_learner":
+            context.isLearner.load(ordering: .relaxed) ? "this member is a learner: it has no vote yet" : nil
         case "linearizable_read": linearization.map { RPCStatus($0).message }
         // Reads of the published view cannot fail while the process lives: a store that breaks ends it.
         default: nil

@@ -11,7 +11,7 @@ import Wire
 /// Makes the page of metrics: every name stands here, with etcd's names where etcd has the number. Source:
 /// etcd-behaviour, section 12.
 package final class MetricsCollector: Sendable {
-    private let context: ServerContext
+    let context: ServerContext
     private let sources = Mutex<Sources?>(nil)
 
     private struct Sources: Sendable {
@@ -46,6 +46,7 @@ package final class MetricsCollector: Sendable {
             addStore(to: &page)
             addWatch(watch, to: &page)
             addTransport(transport, to: &page)
+            addPeers(to: &page)
             addProcess(to: &page)
             deliver(page.text)
         }
@@ -60,7 +61,9 @@ package final class MetricsCollector: Sendable {
         page.gauge(
             "etcd_server_has_leader", "Whether or not a leader exists. 1 is existence, 0 is not.", leader == 0 ? 0 : 1)
         page.gauge("etcd_server_is_leader", "Whether or not this member is a leader.", leader == id.rawValue ? 1 : 0)
-        page.gauge("etcd_server_is_learner", "Whether or not this member is a learner.", 0)
+        page.gauge(
+            "etcd_server_is_learner", "Whether or not this member is a learner.",
+            context.isLearner.load(ordering: .relaxed) ? 1 : 0)
         page.counter("etcd_server_leader_changes_seen_total", "Leader changes seen.", metrics.leaderChanges.current)
         page.gauge("etcd_server_proposals_committed_total", "Consensus proposals committed.", committed)
         page.gauge("etcd_server_proposals_applied_total", "Consensus proposals applied.", applied)
