@@ -1,7 +1,6 @@
 import Peers
 import Primitives
 import StateMachine
-import StateMachine
 import Synchronization
 
 extension MetricsCollector {
