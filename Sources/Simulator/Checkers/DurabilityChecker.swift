@@ -16,6 +16,9 @@ package struct DurabilityChecker {
         var promisedTerm = Term.zero
         var vote = MemberID.none
         var voteTerm = Term.zero
+        /// From here on the disk was asked to write something else and has not answered yet: either may be there after a
+        /// crash.
+        var attemptedFrom: LogIndex?
 
         var last: LogIndex { base.advanced(by: terms.count) }
 
@@ -33,6 +36,12 @@ package struct DurabilityChecker {
     /// The last index whose answer a client has received.
     package var lastAcknowledged: LogIndex { acknowledged }
 
+    /// A member's disk is asked to write entries from `index` on.
+    package mutating func attempted(_ member: MemberID, from index: LogIndex) {
+        let known = disks[member]?.attemptedFrom ?? index
+        disks[member, default: Disk()].attemptedFrom = min(known, index)
+    }
+
     /// A member's disk has synced entries; the first may replace what was there.
     package mutating func synced(_ member: MemberID, _ entries: [Entry]) {
         guard let first = entries.first else { return }
@@ -43,6 +52,7 @@ package struct DurabilityChecker {
         }
         disk.terms.removeSubrange(Int(first.index.rawValue - disk.base.rawValue - 1)...)
         disk.terms += entries.map(\.term)
+        disk.attemptedFrom = nil
         disks[member] = disk
     }
 
@@ -114,12 +124,17 @@ package struct DurabilityChecker {
         var index = max(disk.base.advanced(by: 1), firstIndex)
         while index <= disk.last {
             let synced = disk.terms[Int(index.rawValue - disk.base.rawValue) - 1]
+            if let from = disk.attemptedFrom, index >= from, index > lastIndex || logTerm(index) != synced {
+                disk.terms.removeSubrange(Int(index.rawValue - disk.base.rawValue) - 1..<disk.terms.count)
+                break
+            }
             guard index <= lastIndex, logTerm(index) == synced else {
                 throw complaint(
                     "member \(member.rawValue) has lost entry \(index.rawValue) of term \(synced.rawValue), which it synced")
             }
             index = index.advanced(by: 1)
         }
+        disk.attemptedFrom = nil
         // More than was synced may have survived; it is as durable now.
         while index <= lastIndex, let term = logTerm(index) {
             if index > disk.last { disk.terms.append(term) }

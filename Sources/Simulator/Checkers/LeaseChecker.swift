@@ -18,11 +18,11 @@ package struct LeaseChecker {
 
     package init(driftPermille: UInt64) { self.driftPermille = driftPermille }
 
-    /// A client that asked at `asked` was answered that the lease runs its full TTL.
-    package mutating func renewed(_ id: Int64, asked: UInt64, ttlSeconds: Int64) {
+    /// A client that asked at `asked`, when clocks had jumped by `jumped`, was answered that the lease runs its full TTL.
+    package mutating func renewed(_ id: Int64, asked: UInt64, jumped: UInt64, ttlSeconds: Int64) {
         let ttl = UInt64(ttlSeconds) * 1_000_000_000
         if let known = promises[id], known.until >= asked + ttl { return }
-        promises[id] = Promise(until: asked + ttl, jumped: jumpedNanoseconds, ttl: ttl)
+        promises[id] = Promise(until: asked + ttl, jumped: jumped, ttl: ttl)
     }
 
     /// A lease was revoked because a client wanted it: nothing is promised any more.

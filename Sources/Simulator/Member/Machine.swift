@@ -85,8 +85,8 @@ final class Machine {
         witness.noteRestart()
     }
 
-    /// Bytes that all its files take.
-    var usedBytes: Int { Int(Int.max) - Int((try? fileSystem.freeBytes(".")) ?? 0) }
+    /// Bytes that all its files take; nil when the disk does not say.
+    var usedBytes: Int? { (try? fileSystem.freeBytes(".")).map { Int.max - Int($0) } }
 
     /// Opens the data directory. Throws what would end the process at its start.
     func start(now: UInt64, bug: PlantedBug?) throws {

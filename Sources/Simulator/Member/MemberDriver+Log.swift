@@ -67,6 +67,7 @@ extension MemberDriver {
         }
         guard !waitingBatches.isEmpty else { return nil }
         let batches = waitingBatches
+        output.attempted += batches.compactMap { $0.entries.first?.index }
         var written = 0
         do throws(WALError) {
             let progress = try core.logWriter.write(batches[...], written: &written)

@@ -46,6 +46,8 @@ final class MemberDriver {
         var internalProposals: [Proposal] = []
         /// What the disk has synced, in order.
         var synced: [[Entry]] = []
+        /// The first entries of batches that the disk was asked to write, whatever became of that.
+        var attempted: [LogIndex] = []
         var logReads = 0
     }
 

@@ -32,6 +32,8 @@ struct Waiting {
     var member: Int
     var life: Int
     var askedAt: UInt64
+    /// How far clocks had jumped then.
+    var jumped: UInt64
 }
 
 /// What one client asks for next.

@@ -45,7 +45,8 @@ extension Simulation {
             .client(index, request: clients[index].request), at: now + time(1_000_000_000..<8_000_000_000))
         linearizability.invoke(id)
         var waiting = Waiting(
-            client: index, kind: .keepAlive(0), member: machine.index, life: machine.life, askedAt: now)
+            client: index, kind: .keepAlive(0), member: machine.index, life: machine.life, askedAt: now,
+            jumped: leases.jumpedNanoseconds)
         switch plan {
         case .write(let request, let key):
             let payload = request.payload(id: id)
@@ -92,7 +93,7 @@ extension Simulation {
         counters.acknowledged += 1
         trace.note(.acknowledge, time: now, member: machine.index, UInt64(asked.client), id, index.rawValue)
         if case .grant(let lease, _) = request, case .lease(_, let ttl) = answer.result {
-            leases.renewed(lease, asked: asked.askedAt, ttlSeconds: ttl)
+            leases.renewed(lease, asked: asked.askedAt, jumped: asked.jumped, ttlSeconds: ttl)
         }
         if let healedAt, asked.askedAt >= healedAt { hasProgressed = true }
         clients[asked.client].learn(answer, of: request, key: key)
@@ -178,7 +179,7 @@ extension Simulation {
             }
             counters.keepAlives += 1
             trace.note(.keepAlive, time: now, member: asked.member, UInt64(lease), UInt64(ttl))
-            leases.renewed(lease, asked: asked.askedAt, ttlSeconds: ttl)
+            leases.renewed(lease, asked: asked.askedAt, jumped: asked.jumped, ttlSeconds: ttl)
         } catch {
             clients[asked.client].leases.removeAll { $0 == lease }
         }

@@ -111,6 +111,7 @@ extension Simulation {
                 try driver.take(turn, itemsMax: random.chance(oneIn: 4) ? random.next(in: 1..<4) : .max)
             }
         } catch {
+            try absorbDying(machine, driver)
             return try stop(machine, error)
         }
         trace.mix(UInt64(turn.rawValue) << 8 | UInt64(machine.index))
@@ -165,6 +166,7 @@ extension Simulation {
         guard let driver = machine.driver else { return }
         let output = driver.output
         driver.output = MemberDriver.Output()
+        for index in output.attempted { durability.attempted(machine.id, from: index) }
         for entries in output.synced { durability.synced(machine.id, entries) }
         for proposal in output.internalProposals {
             history.propose(proposal.id, Request(internal: proposal.payload), payload: proposal.payload)
@@ -181,6 +183,16 @@ extension Simulation {
         for context in output.readable { try answerRead(context, at: machine, driver) }
         for context in output.refused { refuseRead(context) }
         if machine.isRemoved { retire(machine) }
+    }
+
+    /// What the disk and others have of a process that ends in the middle of a turn. What it would still have sent or told
+    /// is lost with it.
+    private func absorbDying(_ machine: Machine, _ driver: MemberDriver) throws(Violation) {
+        for index in driver.output.attempted { durability.attempted(machine.id, from: index) }
+        for entries in driver.output.synced { durability.synced(machine.id, entries) }
+        for proposal in driver.output.internalProposals {
+            history.propose(proposal.id, Request(internal: proposal.payload), payload: proposal.payload)
+        }
     }
 
     private func absorb(

@@ -163,12 +163,12 @@ extension Simulation {
     }
 
     private func fillDisk(_ machine: Machine) {
-        guard machine.isUp, !machine.isDiskFull else { return }
+        guard machine.isUp, !machine.isDiskFull, let usedBytes = machine.usedBytes else { return }
         machine.isDiskFull = true
         machine.isHarmed = true
         counters.fullDisks += 1
         trace.note(.disk, time: now, member: machine.index, 0, 0, 0, "full")
-        machine.fileSystem.setCapacity(bytes: machine.usedBytes + random.next(in: 0..<3) * 4096)
+        machine.fileSystem.setCapacity(bytes: usedBytes + random.next(in: 0..<3) * 4096)
         begin(.fullDisk(member: machine.index), for: time(500_000_000..<6_000_000_000))
     }
 
