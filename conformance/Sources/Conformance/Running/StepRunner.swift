@@ -109,7 +109,8 @@ final class StepRunner {
     }
 
     func metadata(_ step: Step) -> [(String, String)] {
-        (step.value["metadata"]?.fields ?? []).map { ($0.name, $0.value.text ?? "") }
+        let value = step.value["metadata"]?.text.flatMap { try? scope.evaluate($0) } ?? step.value["metadata"]
+        return (value?.fields ?? []).map { ($0.name, $0.value.text ?? "") }
     }
 
     func check(_ expected: Value, _ answer: Value, _ method: Method) throws {
