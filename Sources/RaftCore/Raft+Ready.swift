@@ -93,8 +93,10 @@ extension Raft {
     }
 
     /// Queues a message. What promises durability of the log or of a vote waits for the disk; nothing else does: a
-    /// refusal promises nothing, and a leader's appends rest on the followers' disks as much as on its own. Source:
-    /// the thesis, sections 3.8 and 10.2.1.
+    /// refusal promises nothing, and a leader's appends rest on the followers' disks as much as on its own. A candidate's
+    /// requests wait too: one that won by others' votes alone, died and had forgotten its term would be voted for a second
+    /// time by the same members, and lead that term twice with different entries. Source: the thesis, sections 3.8 and
+    /// 10.2.1.
     mutating func send(_ message: Message) {
         var message = message
         message.from = id
@@ -108,6 +110,7 @@ extension Raft {
             switch message.type {
             case .appendResponse: !message.reject && message.index > .zero
             case .voteResponse: !message.reject
+            case .vote: true
             default: false
             }
         if isPromise { outboxAfterAppend.append(message) } else { outbox.append(message) }

@@ -18,6 +18,18 @@ import Testing
         #expect(timeouts == Set(10..<20))
     }
 
+    /// Else one that dies as a leader, its term forgotten, is voted for again and leads the term twice.
+    @Test func t38_candidatesAskOnceTheirVoteIsDurable() {
+        let options = RaftConfiguration(id: MemberID(1), preVote: false)
+        let node = TestNode(options: options, disk: threeVoterDisk(), seed: 1)
+        node.raft.campaign()
+        node.takeReady()
+        #expect(node.outgoing.isEmpty)
+        node.run()
+        #expect(node.outgoing.map(\.message.type) == [.vote, .vote])
+        #expect(node.disk.hardState.vote == MemberID(1) && node.disk.hardState.term == Term(1))
+    }
+
     private func threeVoterDisk() -> TestDisk {
         let disk = TestDisk()
         disk.image.configuration = ConfigurationState(voters: [MemberID(1), MemberID(2), MemberID(3)])

@@ -40,7 +40,7 @@ import Testing
     /// The faults and paths the simulation is there for do occur.
     @Test func exercisesWhatItIsFor() {
         var counts = [Int](repeating: 0, count: 8)
-        for seed in 0..<20 as Range<UInt64> {
+        for seed in 0..<30 as Range<UInt64> {
             let simulation = Simulation(seed: seed)
             for _ in 0..<3 {
                 simulation.rage(steps: 3000)

@@ -167,6 +167,20 @@ import WriteAheadLog
         #expect(sole.driver?.isLeader == true)
     }
 
+    @Test("A member whose disk hangs never leads: it would forget its term and lead it twice")
+    func stalledCandidate() throws {
+        let world = try ClusterWorld(seed: 14, count: 3)
+        let old = try world.elect()
+        world.crash(old)
+        let node = world.nodes.first { $0.driver != nil }!
+        node.driver?.isLogStalled = true
+        node.driver?.campaign()
+        try world.run()
+        #expect(node.core?.replica.role != .leader && node.core?.replica.term == Term(3))
+        node.driver?.isLogStalled = false
+        try world.settle()
+    }
+
     @Test("A restart starts no election at once, except of the only voter")
     func quietStart() throws {
         for advances in [false, true] {

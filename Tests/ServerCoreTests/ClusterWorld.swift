@@ -52,6 +52,8 @@ final class ClusterWorld {
     private var network: [(from: MemberID, to: MemberID, bytes: Bytes)] = []
     /// Links that lose everything.
     var cutLinks: Set<[MemberID]> = []
+    /// Messages are lost, doubled and overtake each other.
+    var isNetworkBad = false
     /// The next installation of an image ends like this.
     var installCrash = InstallCrash.none
     /// What was applied by anybody, by index.
@@ -70,6 +72,12 @@ final class ClusterWorld {
 
     static func member(_ id: UInt64, isLearner: Bool = false) -> Membership.Member {
         Membership.Member(id: MemberID(id), name: "m\(id)", peerURLs: ["http://p:\(id)"], isLearner: isLearner)
+    }
+
+    /// A member that was removed is gone for good.
+    func forget(_ node: Node) {
+        crash(node)
+        nodes.removeAll { $0 === node }
     }
 
     @discardableResult
@@ -256,8 +264,19 @@ final class ClusterWorld {
     }
 
     private func deliver() throws {
-        let batch = network
+        var batch = network
         network = []
+        if isNetworkBad {
+            batch.shuffle(using: &random)
+            let doubled = batch.filter { _ in random.chance(oneIn: 20) }
+            let lost = batch.indices.filter { _ in random.chance(oneIn: 20) }
+            for position in lost.reversed() {
+                let message = try batch[position].bytes.withUnsafeBytes { try MessageCodec.decode($0) }
+                // Every snapshot message is answered, whatever the network does.
+                if message.type != .snapshot { batch.remove(at: position) }
+            }
+            network += doubled
+        }
         for (from, to, bytes) in batch {
             let message = try bytes.withUnsafeBytes { try MessageCodec.decode($0) }
             let isLost = cutLinks.contains([from, to])
