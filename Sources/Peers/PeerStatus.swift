@@ -34,7 +34,7 @@ package struct PeerStatus: Sendable {
     package var bytesReceived: UInt64 = 0
     /// Messages dropped because too many waited, or nobody was there to take them.
     package var messagesDropped: UInt64 = 0
-    /// Bytes of messages that wait now.
+    /// Bytes of messages that wait now; those just handed to the socket are not among them.
     package var queuedBytes = 0
 
     package var snapshotsSent: UInt64 = 0

@@ -24,7 +24,6 @@
 package import NIOCore
 package import Primitives
 package import RaftCore
-package import Snapshots
 
 /// Every bound of this module, with its unit and what happens at it.
 package struct PeerLimits: Sendable {

@@ -53,11 +53,19 @@ package struct TLSError: Error, Sendable, Equatable, CustomStringConvertible {
         ERR_clear_error()
         if error == 0 { return ("no reason given", 0) }
         let alert = martlet_error_alert(error)
-        if alert != 0, let text = SSL_alert_desc_string_long(alert) {
-            return (String(cString: text), alert)
-        }
+        if alert != 0 { return (alertText(alert), alert) }
         if let text = ERR_reason_error_string(error) { return (String(cString: text), 0) }
         return ("error \(martlet_error_reason(error)) of library \(martlet_error_library(error))", 0)
+    }
+
+    /// An alert in words (RFC 8446, section 6). OpenSSL's table does not have the newer ones.
+    private static func alertText(_ alert: Int32) -> String {
+        switch alert & 0xff {
+        case 109: return "missing extension"
+        case 116: return "certificate required"
+        case 120: return "no application protocol"
+        default: return SSL_alert_desc_string_long(alert).map { String(cString: $0) } ?? "\(alert)"
+        }
     }
 
     /// An error of `code` whose message is `message`, a colon and OpenSSL's reason.

@@ -56,8 +56,16 @@ package final class RPCChannel: Sendable {
         } catch let error as RPCStatus {
             throw error
         } catch {
-            throw RPCStatus(.unavailable, "connection error: \(error)")
+            throw RPCStatus(.unavailable, "connection error: \(Self.reason(error))")
         }
+    }
+
+    /// An error of connecting in the words of the system, without what the attempt consisted of.
+    private static func reason(_ error: any Error) -> String {
+        guard let error = error as? NIOConnectionError else { return "\(error)" }
+        if let first = error.connectionErrors.first { return "\(first.error)" }
+        if let dns = error.dnsAError ?? error.dnsAAAAError { return "\(error.host) is not known: \(dns)" }
+        return "\(error.host) is not known"
     }
 
     private static func connect(

@@ -13,10 +13,13 @@ package struct RPCMethod: Sendable, Hashable {
     /// 0 ..< the dispatcher's `methodCount`.
     package let index: Int
     package let kind: RPCKind
+    /// Bytes of one received message of this method, where that is less than `HTTP2Limits.receivedMessageBytesMax`.
+    package let messageBytesMax: Int
 
-    @inlinable package init(index: Int, kind: RPCKind) {
+    @inlinable package init(index: Int, kind: RPCKind, messageBytesMax: Int = .max) {
         self.index = index
         self.kind = kind
+        self.messageBytesMax = messageBytesMax
     }
 }
 
@@ -34,9 +37,14 @@ package final class RPCMethodTable: Sendable {
     private let services: Set<String>
 
     /// `methods`: full paths (`/etcdserverpb.KV/Range`), all different; a method's index is its place in the list.
-    package init(_ methods: [(path: String, kind: RPCKind)]) {
+    /// `messageBytesMax`: of each method, in the same order; empty where the connection's limit holds for all.
+    package init(_ methods: [(path: String, kind: RPCKind)], messageBytesMax: [Int] = []) {
+        precondition(messageBytesMax.isEmpty || messageBytesMax.count == methods.count, "one limit for each method")
         entries = methods.enumerated().map { index, method in
-            Entry(path: Array(method.path.utf8), method: RPCMethod(index: index, kind: method.kind))
+            let bytesMax = messageBytesMax.isEmpty ? Int.max : messageBytesMax[index]
+            return Entry(
+                path: Array(method.path.utf8),
+                method: RPCMethod(index: index, kind: method.kind, messageBytesMax: bytesMax))
         }
         var slotCount = 16
         while slotCount < methods.count * 4 { slotCount *= 2 }

@@ -144,7 +144,7 @@ extension ServerConnection {
     private func nextMessage(
         _ bytes: UnsafeRawBufferPointer, _ call: RPCCall, deliver: (UnsafeRawBufferPointer) -> Void
     ) -> Int? {
-        switch MessageFraming.first(in: bytes, limit: limits.receivedMessageBytesMax) {
+        switch MessageFraming.first(in: bytes, limit: messageBytesMax(call)) {
         case .incomplete:
             return nil
         case .message(let message, compressed: false, let framedBytes):
@@ -158,7 +158,7 @@ extension ServerConnection {
             }
             return decompress(message, call, deliver: deliver) ? framedBytes : nil
         case .tooLarge(let length):
-            call.fail(tooLarge(length))
+            call.fail(tooLarge(length, call))
             return nil
         case .badFlags(let flags):
             call.fail(RPCStatus(.internal, "grpc: received unexpected payload format \(flags)"))
@@ -166,10 +166,14 @@ extension ServerConnection {
         }
     }
 
-    private func tooLarge(_ length: Int) -> RPCStatus {
+    private func tooLarge(_ length: Int, _ call: RPCCall) -> RPCStatus {
         RPCStatus(
-            .resourceExhausted,
-            "grpc: received message larger than max (\(length) vs. \(limits.receivedMessageBytesMax))")
+            .resourceExhausted, "grpc: received message larger than max (\(length) vs. \(messageBytesMax(call)))")
+    }
+
+    @inline(__always)
+    private func messageBytesMax(_ call: RPCCall) -> Int {
+        min(limits.receivedMessageBytesMax, call.method.messageBytesMax)
     }
 
     /// False: it was refused, and the call has failed.
@@ -177,11 +181,11 @@ extension ServerConnection {
         _ message: UnsafeRawBufferPointer, _ call: RPCCall, deliver: (UnsafeRawBufferPointer) -> Void
     ) -> Bool {
         do throws(Gzip.Failure) {
-            try loop.gzip.decompress(message, bytesMax: limits.receivedMessageBytesMax)
+            try loop.gzip.decompress(message, bytesMax: messageBytesMax(call))
         } catch {
             switch error {
             case .tooLarge:
-                let bytesMax = limits.receivedMessageBytesMax
+                let bytesMax = messageBytesMax(call)
                 call.fail(
                     RPCStatus(
                         .resourceExhausted,
@@ -215,11 +219,11 @@ extension ServerConnection {
 
     /// Refuses a message that is too large and anything after the first message.
     private func checkOnly(_ bytes: UnsafeRawBufferPointer, _ call: RPCCall) {
-        switch MessageFraming.first(in: bytes, limit: limits.receivedMessageBytesMax) {
+        switch MessageFraming.first(in: bytes, limit: messageBytesMax(call)) {
         case .incomplete: break
         case .message(_, _, let framedBytes):
             if framedBytes < bytes.count { call.fail(Self.secondMessage) }
-        case .tooLarge(let length): call.fail(tooLarge(length))
+        case .tooLarge(let length): call.fail(tooLarge(length, call))
         case .badFlags(let flags):
             call.fail(RPCStatus(.internal, "grpc: received unexpected payload format \(flags)"))
         }
