@@ -2,7 +2,8 @@ import Yams
 
 /// One document of a YAML text, with the place of every field. JSON is YAML, so it reads JSON files too.
 ///
-/// Scalars are resolved as Kubernetes' tools do: `yes` and `on` are true, `0644` is octal, `22:22` and dates are text.
+/// Scalars are resolved as Kubernetes' tools do: `yes` and `on` are true, `0644` is octal, `22:22` and dates are text. A
+/// byte-order mark at the beginning of a scalar is lost: the parser takes it for one.
 package struct YAMLDocument: Sendable {
     /// A place in the text; both from 1.
     package struct Position: Sendable, Hashable {
@@ -22,7 +23,7 @@ package struct YAMLDocument: Sendable {
         }
     }
 
-    package let value: JSONValue
+    package private(set) var value: JSONValue
     /// Where each field stands, by its path (`spec.ports[0].name`); the document itself under "".
     private let positions: [String: Position]
 
@@ -49,6 +50,12 @@ package struct YAMLDocument: Sendable {
                 documents.append(YAMLDocument(value: value, positions: builder.positions))
             }
             if let error = sequence.error { throw error }
+            // What is JSON means what it means in JSON: YAML folds some rare characters.
+            if documents.count == 1, text.first(where: { !$0.isWhitespace }) == "{",
+                let value = try? JSONValue(parsing: text.utf8)
+            {
+                documents[0].value = value
+            }
             return documents
         } catch let failure as Failure {
             throw failure

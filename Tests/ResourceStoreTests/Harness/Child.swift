@@ -10,9 +10,8 @@ final class Child {
     /// Starts `arguments[0]`; output and errors go to the end of files.
     init(_ arguments: [String], environment: [String: String], output: String, errors: String) throws {
         var ends: [Int32] = [0, 0]
-        guard pipe2(&ends, Int32(O_CLOEXEC)) == 0 else {
-            throw TestFailure("no pipe: \(String(cString: strerror(errno)))")
-        }
+        guard pipe(&ends) == 0 else { throw TestFailure("no pipe: \(String(cString: strerror(errno)))") }
+        for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
         defer { close(ends[0]) }
         input = ends[1]
         var actions = posix_spawn_file_actions_t()
