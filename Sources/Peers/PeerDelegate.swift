@@ -11,6 +11,10 @@ package protocol PeerDelegate: AnyObject, Sendable {
     /// one that called `send` too.
     func unreachable(_ member: MemberID)
 
+    /// The connection to `member`, which had answered, broke: its process has probably ended. `unreachable` follows. On
+    /// an event loop.
+    func disconnected(_ member: MemberID)
+
     /// How sending a snapshot ended, once for each `.snapshot` message given to `send`. On an event loop.
     func snapshotSent(to member: MemberID, succeeded: Bool)
 

@@ -92,6 +92,12 @@ final class PeerLink: @unchecked Sendable {
         }
         guard isAdmitted else { return false }
         let bytes = encoded()
+        guard bytes.count + MessageQueue.overheadBytes <= limits.receivedBatchBytesMax else {
+            // The receiver would refuse it, again and again.
+            core.logger.error("a message is too large for any peer", metadata: ["bytes": "\(bytes.count)"])
+            note { $0.messagesDropped += 1 }
+            return false
+        }
         shared.withLockedValue { shared in
             shared.queue.append(bytes, isBulk: isBulk)
             if shared.reach == .down {
@@ -126,7 +132,10 @@ final class PeerLink: @unchecked Sendable {
 
     /// The member is no longer one: what is queued has a moment to leave.
     func retire() {
-        eventLoop.scheduleTask(in: .seconds(1)) { self.stop() }
+        eventLoop.scheduleTask(in: .seconds(1)) {
+            self.stop()
+            self.core.forget(self)
+        }
     }
 
     var status: PeerStatus {
@@ -187,7 +196,10 @@ final class PeerLink: @unchecked Sendable {
     private func lost(_ status: RPCStatus, attempt: Int) {
         guard attempt == self.attempt, case .open(let open) = phase else { return }
         let reason = open.connection.reason(status)
-        if open.hasAnswered { failedRounds = 0 }
+        if open.hasAnswered {
+            failedRounds = 0
+            core.delegate?.disconnected(member)
+        }
         if PeerProtocol.saysRemoved(status) { core.wasRemoved(saidBy: member) }
         // Out of the open phase first: closing ends the stream, which comes back here.
         phase = .connecting

@@ -1,4 +1,4 @@
-import Primitives
+package import Primitives
 
 /// Leader election. Source: the paper, section 5.2; the thesis, sections 3.4, 9.6.
 extension Raft {
@@ -26,6 +26,19 @@ extension Raft {
     /// callers that know it to be gone. Does nothing on a leader or candidate.
     package mutating func forgetLeader() {
         if role == .follower { leader = .none }
+    }
+
+    /// The leader is known to be gone: forgets it, and campaigns within a third of an election timeout instead of waiting
+    /// for one. The random part still tells rivals apart. Does nothing on a leader or candidate, nor for another member
+    /// than the leader.
+    ///
+    /// Safe whatever the truth is: timeouts are no part of Raft's safety, and members that still hear the leader refuse
+    /// the pre-vote.
+    package mutating func leaderIsGone(_ member: MemberID) {
+        guard role == .follower, leader == member else { return }
+        forgetLeader()
+        let left = 1 + random.next(in: 0..<max(1, configuration.electionTicks / 3))
+        electionElapsedTicks = max(electionElapsedTicks, randomizedElectionTicks - left)
     }
 
     mutating func resetElectionTimer() {

@@ -35,6 +35,9 @@ extension Replica {
         case .message(let message): receive(message)
         case .transferLeadership(let member): raft.transferLeadership(to: member)
         case .unreachable(let member): raft.reportUnreachable(member)
+        case .disconnected(let member):
+            raft.reportUnreachable(member)
+            raft.leaderIsGone(member)
         case .snapshotSent(let member, let succeeded): raft.reportSnapshot(to: member, succeeded: succeeded)
         case .diskStalled: raft.abdicate()
         }
@@ -76,8 +79,12 @@ extension Replica {
             try raft.step(message)
         } catch {
             // A message that makes no sense was sent by a peer, not by this program: it has no effect.
-            guard case .proposalDropped(let reason) = error, reason.isTemporary else { return }
-            _ = held.hold(.forwarded(message), tick: tick, bytesMax: options.heldBytesMax)
+            switch error {
+            case .proposalDropped(let reason) where reason.isTemporary:
+                _ = held.hold(.forwarded(message), tick: tick, bytesMax: options.heldBytesMax)
+            case .contradictsCommitted, .lostDurableEntries: if faults.count < 16 { faults.append(error) }
+            case .proposalDropped, .unknownSender, .misaddressed, .malformed: break
+            }
         }
     }
 
@@ -106,6 +113,10 @@ extension Replica {
             effects.refusedReads.append(contentsOf: refusedReads)
             refusedReads.removeAll(keepingCapacity: true)
         }
+        if !faults.isEmpty {
+            effects.faults.append(contentsOf: faults)
+            faults.removeAll()
+        }
         if let changedConfiguration {
             effects.configuration = changedConfiguration
             self.changedConfiguration = nil
@@ -122,7 +133,11 @@ extension Replica {
 
     /// Lets applied entries go: all of them, or those beyond what followers that lag a little are served from.
     private func forgetEntries() {
-        if hasPeers { raft.evict(keepingBytes: options.recentEntriesBytesMax) } else { raft.evict(through: raft.applied) }
+        if hasPeers {
+            raft.evict(keepingBytes: options.recentEntriesBytesMax)
+        } else {
+            raft.evict(through: raft.applied)
+        }
     }
 
     private func campaignIfSole() {

@@ -50,6 +50,9 @@ package enum ReplicaEvent: Sendable {
     case transferLeadership(to: MemberID)
     /// Messages to this member are probably lost.
     case unreachable(MemberID)
+    /// The connection to this member, which had been answering, broke: its process has probably ended. When it is the
+    /// leader, an election is not waited for as long as otherwise.
+    case disconnected(MemberID)
     /// The answer to every `.snapshot` message in `ReplicaEffects.messages`, however its sending ended.
     case snapshotSent(to: MemberID, succeeded: Bool)
     /// This member's log disk does not answer: a leader hands leadership over, or steps down when nobody can take it.
@@ -125,6 +128,9 @@ package struct ReplicaEffects: Sendable {
     package var logRead: LogRead?
     /// Set when it changed.
     package var configuration: ConfigurationState?
+    /// What a message of another member proved: durable entries were lost, here or there (`.contradictsCommitted`,
+    /// `.lostDurableEntries`). The data of one of the two cannot be trusted; worth an alarm.
+    package var faults: [RaftError] = []
 
     package init() {}
 
@@ -140,5 +146,6 @@ package struct ReplicaEffects: Sendable {
         logCut = nil
         logRead = nil
         configuration = nil
+        faults.removeAll(keepingCapacity: true)
     }
 }

@@ -30,6 +30,8 @@ package enum RequestError: Error, Sendable, Hashable {
     case noLeader
     case notLeader
     case leaderChanged
+    /// The leader that had the request is not the leader any more: what became of the request is not known.
+    case leaderFailed
     case badLeaderTransferee
     case notSupportedForLearner
     /// A change of the membership, with its reason.

@@ -99,6 +99,7 @@ final class Recorder: PeerDelegate {
     struct State {
         var received: [MemberID: [Message]] = [:]
         var unreachable: [MemberID: Int] = [:]
+        var disconnected: [MemberID: Int] = [:]
         var snapshotResults: [Bool] = []
         var removals = 0
         var removed: Set<MemberID> = []
@@ -127,6 +128,7 @@ final class Recorder: PeerDelegate {
     }
 
     func unreachable(_ member: MemberID) { state.withLockedValue { $0.unreachable[member, default: 0] += 1 } }
+    func disconnected(_ member: MemberID) { state.withLockedValue { $0.disconnected[member, default: 0] += 1 } }
 
     func snapshotSent(to member: MemberID, succeeded: Bool) {
         state.withLockedValue { $0.snapshotResults.append(succeeded) }

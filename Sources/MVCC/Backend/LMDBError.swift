@@ -15,7 +15,9 @@ enum LMDBError {
         case MDB_MAP_FULL: .mapFull
         case MDB_CORRUPTED, MDB_PAGE_NOTFOUND: .corrupted(revision: nil, detail: "\(operation): \(text(code))")
         case MDB_VERSION_MISMATCH, MDB_INVALID: .incompatible(detail: "\(operation): \(text(code))")
-        default: .system(code: code, operation: operation)
+        // A file that is no store of LMDB's is an invalid argument to it.
+        case EINVAL: .system(code: code, operation: "\(operation): \(text(code)), perhaps a damaged file")
+        default: .system(code: code, operation: "\(operation): \(text(code))")
         }
     }
 

@@ -35,7 +35,7 @@ extension StoreError: CustomStringConvertible {
         case .poisoned: "the store takes no more commits after one has failed"
         case .closed: "the store is closed"
         case .incompatible(let detail): "incompatible store file: \(detail)"
-        case .system(let code, let operation): "\(operation) failed with code \(code)"
+        case .system(let code, let operation): "\(operation) (error \(code))"
         }
     }
 }

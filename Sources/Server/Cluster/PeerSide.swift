@@ -100,6 +100,8 @@ final class PeerSide: PeerDelegate {
 
     func unreachable(_ member: MemberID) { context.replicaInbox.push(.unreachable(member)) }
 
+    func disconnected(_ member: MemberID) { context.replicaInbox.push(.disconnected(member)) }
+
     func snapshotSent(to member: MemberID, succeeded: Bool) {
         context.replicaInbox.push(.snapshotSent(to: member, succeeded: succeeded))
     }

@@ -72,8 +72,6 @@ package final class ServerContext: Sendable {
     package let isStopping = Atomic<Bool>(false)
     /// Somebody waits for the next commit of the backend: it is not to be put off.
     package let wantsCommit = Atomic<Bool>(false)
-    /// Watch streams that asked for previous values.
-    private let previousValueStreams = Mutex(0)
     private let requestNumbers: Atomic<UInt64>
 
     package init(
@@ -121,14 +119,6 @@ package final class ServerContext: Sendable {
     package func adopt(loops inboxes: [LoopInbox]) { loops.withLock { $0 = inboxes } }
 
     package var loopInboxes: [LoopInbox] { loops.withLock { $0 } }
-
-    /// While any stream watches with previous values, the store keeps them with the events.
-    package func previousValueStreams(changedBy change: Int) {
-        previousValueStreams.withLock { count in
-            count += change
-            store.keepPrevious = count > 0
-        }
-    }
 
     /// Takes the alarms' state from the state machine.
     package func publishAlarms() {

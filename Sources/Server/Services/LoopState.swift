@@ -31,6 +31,7 @@ package final class LoopState {
     private var timeouts = Deque<(id: UInt64, deadline: NIODeadline)>()
     /// Streams that are to fail when there is no leader for three election timeouts.
     var leaderStreams: [RPCCall] = []
+    private var lastLeader = MemberID.none
     /// Who waits for a certain member to lead, and until when.
     private var leaderWaiters: [LeaderWaiter] = []
 
@@ -47,6 +48,8 @@ package final class LoopState {
     enum Pending {
         /// Pass the response message on.
         case call(RPCCall)
+        /// A read's index has come; the replica asks again whenever the leader changes.
+        case read((RequestError?) -> Void)
         /// Anything else; nil stands for "nothing came in time" and the like, with the reason.
         case action((Result<Bytes, RequestError>) -> Void)
     }
@@ -129,12 +132,7 @@ package final class LoopState {
         let id = makeID()
         guard context.replicaInbox.push(.read(context: id)) else { return action(.tooManyRequests) }
         wait(for: id)
-        pending[id] = .action { result in
-            switch result {
-            case .success: action(nil)
-            case .failure(let error): action(error)
-            }
-        }
+        pending[id] = .read(action)
     }
 
     /// Proposes a change of the membership; the answer is the API's response.
@@ -152,6 +150,29 @@ package final class LoopState {
     func whenLeading(_ member: MemberID, then action: @escaping (RequestError?) -> Void) {
         leaderWaiters.append(LeaderWaiter(member: member, deadline: .now() + requestTimeout, action: action))
         releaseLeaderWaiters()
+    }
+
+    /// Looks who leads now. What another leader was asked for and has not brought about soon after a new one is known, it
+    /// probably never will: its caller is told so, long before the request's time is over.
+    private func leaderChanged() {
+        releaseLeaderWaiters()
+        let leader = MemberID(context.leader.load(ordering: .relaxed))
+        guard leader != .none, leader != lastLeader else { return }
+        let hadLeader = lastLeader != .none
+        lastLeader = leader
+        let asked = nextNumber
+        guard hadLeader, !pending.isEmpty else { return }
+        let patience = TimeAmount.milliseconds(2 * Int64(context.configuration.heartbeatMilliseconds))
+        eventLoop.assumeIsolated().scheduleTask(in: patience) { [self] in failProposals(through: asked) }
+    }
+
+    /// Fails the proposals with numbers up to `number` that still wait.
+    private func failProposals(through number: UInt64) {
+        let last = RequestID.make(member: context.identity.memberID, loop: index, number: number)
+        let lost = pending.filter { id, waiting in
+            if case .read = waiting { false } else { id <= last }
+        }
+        for id in lost.keys.sorted() { settle(id, .failure(.leaderFailed)) }
     }
 
     private func releaseLeaderWaiters() {
@@ -216,7 +237,7 @@ package final class LoopState {
         for result in content.outcomes { settle(result) }
         for (id, error) in content.refusals { settle(id, .failure(error)) }
         for id in content.reads { settle(id, .success(Bytes())) }
-        if content.hasLeaderNews { releaseLeaderWaiters() }
+        if content.hasLeaderNews { leaderChanged() }
         if content.sweptRevision > 0 { releaseSweepWaiters(content.sweptRevision) }
         for job in content.jobs { job() }
         if content.revision > 0 { hub.newRevisions(upTo: content.revision) }
@@ -237,6 +258,8 @@ package final class LoopState {
         case (.call(let call), .success(let bytes)):
             call.reply(size: bytes.count) { target in bytes.withUnsafeBytes { target.copyMemory(from: $0) } }
         case (.call(let call), .failure(let error)): call.fail(RPCStatus(error))
+        case (.read(let action), .success): action(nil)
+        case (.read(let action), .failure(let error)): action(error)
         case (.action(let action), let result): action(result)
         }
     }

@@ -31,6 +31,7 @@ extension RPCStatus {
         case .noLeader: (.unavailable, "no leader")
         case .notLeader: (.failedPrecondition, "not leader")
         case .leaderChanged: (.unavailable, "leader changed")
+        case .leaderFailed: (.unavailable, "request timed out, possibly due to previous leader failure")
         case .badLeaderTransferee: (.failedPrecondition, "bad leader transferee")
         case .notSupportedForLearner: (.failedPrecondition, "rpc not supported for learner")
         case .membership(let error): (code(of: error), error.description)

@@ -20,7 +20,6 @@ private final class WatchCall: RPCStreamHandler, WatchStreamSink {
     private let call: RPCCall
     private let state: LoopState
     private var stream: WatchStream?
-    private var keepsPrevious = false
 
     init(call: RPCCall, state: LoopState) {
         self.call = call
@@ -36,7 +35,6 @@ private final class WatchCall: RPCStreamHandler, WatchStreamSink {
         guard let request = try? WatchRequestView(decoding: message) else {
             return end(RPCStatus(.malformed))
         }
-        if case .create(let create) = request, create.prevKv { keepPrevious() }
         // What the hub has not distributed yet counts: a progress answer must not lag behind what a read would see.
         state.hub.newRevisions(upTo: state.context.store.currentRevision)
         switch stream.handle(request) {
@@ -45,13 +43,6 @@ private final class WatchCall: RPCStreamHandler, WatchStreamSink {
         }
         // A client that asks and does not read waits for its own answers.
         if !isWritable { call.pauseReceiving() }
-    }
-
-    /// From now on the store keeps previous values with the events.
-    private func keepPrevious() {
-        guard !keepsPrevious else { return }
-        keepsPrevious = true
-        state.context.previousValueStreams(changedBy: 1)
     }
 
     private func end(_ status: RPCStatus) {
@@ -73,7 +64,6 @@ private final class WatchCall: RPCStreamHandler, WatchStreamSink {
         self.stream = nil
         stream.close()
         if state.hub.counters.streams == 0 { state.inbox.hasWatches.store(false, ordering: .releasing) }
-        if keepsPrevious { state.context.previousValueStreams(changedBy: -1) }
     }
 
     // MARK: WatchStreamSink
