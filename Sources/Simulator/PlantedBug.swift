@@ -23,6 +23,8 @@ package enum PlantedBug: String, CaseIterable, Sendable {
     case lateAppliedIndex = "late-applied-index"
     /// Entries are applied when they are durable here, before a quorum has them.
     case applyUncommitted = "apply-uncommitted"
+    /// A leader takes entries of earlier terms for committed because a quorum has them.
+    case commitByCount = "commit-by-count"
     /// Members campaign without asking first.
     case ignorePreVote = "ignore-pre-vote"
     /// A forwarded proposal may arrive twice.
@@ -48,11 +50,29 @@ package enum PlantedBug: String, CaseIterable, Sendable {
         case .earlyProgress: "answers progress requests at once with the newest revision"
         case .lateAppliedIndex: "stores the applied index one commit late"
         case .applyUncommitted: "applies entries that are durable on one member only"
+        case .commitByCount: "commits entries of earlier terms by counting who has them"
         case .ignorePreVote: "campaigns without asking first"
         case .doubleProposal: "delivers forwarded proposals twice now and then"
         case .shortLease: "lets a new leader count leases from before its election"
         case .forgetVote: "does not write changes of term and vote"
         case .tornSnapshot: "installs snapshots that were cut off"
+        }
+    }
+
+    /// The checkers that see it: by what it breaks, or by what breaks in consequence.
+    package var checkers: [String] {
+        switch self {
+        case .skipSync: ["durability"]
+        case .voteBeforeSync, .forgetVote: ["durability", "election", "trap"]
+        case .readWithoutQuorum, .readBeforeApply, .staleRead: ["linearizability"]
+        case .dropPrevious, .loseEvents, .repeatEvents, .earlyProgress: ["watch"]
+        case .lateAppliedIndex: ["revisions", "state machine", "state hash", "start", "trap"]
+        case .applyUncommitted: ["durability", "state machine"]
+        case .commitByCount: ["leader completeness", "state machine", "log matching", "trap"]
+        case .ignorePreVote: ["election"]
+        case .doubleProposal: ["state machine"]
+        case .shortLease: ["leases"]
+        case .tornSnapshot: ["start", "snapshot", "state hash", "contents", "trap"]
         }
     }
 

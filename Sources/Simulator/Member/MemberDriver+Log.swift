@@ -1,3 +1,4 @@
+import MVCC
 import Primitives
 import RaftCore
 import Replica
@@ -8,32 +9,20 @@ import WriteAheadLog
 extension MemberDriver {
     /// On the replica's turn: writes what this round wants durable, and goes on from there.
     func writeOwnLog() throws(WALError) {
-        var batches = effects.appends
-        let cut = effects.logCut
-        if let read = effects.logRead { try answer(read) }
-        while true {
-            waitingBatches += batches
-            guard let progress = try write() else { break }
+        waitingBatches += effects.appends
+        while let progress = try write() {
             if !progress.committed.isEmpty { applyInbox.append(.entries(progress.committed)) }
-            effects.removeAll()
+            effects.appends.removeAll()
+            effects.committed.removeAll()
+            effects.messages.removeAll()
             core.replica.handle(.appendDurable(through: progress.durableThrough))
             output.messages += progress.messages
             core.replica.collect(into: &effects)
-            takeFollowUp()
-            batches = effects.appends
-            if batches.isEmpty { break }
+            output.messages += effects.messages
+            if let read = effects.logRead { core.replica.handle(try core.logWriter.read(read)) }
+            if !effects.committed.isEmpty { applyInbox.append(.entries(effects.committed)) }
+            waitingBatches += effects.appends
         }
-        if let cut = effects.logCut ?? cut { try self.cut(through: cut) }
-        if !isLogFull { try lookAfterSegments(isIdle: false) }
-    }
-
-    /// What a further `collect` of the same turn brought, but for its appends.
-    private func takeFollowUp() {
-        output.messages += effects.messages
-        if !effects.committed.isEmpty { applyInbox.append(.entries(effects.committed)) }
-        for read in effects.reads { applyInbox.append(.read(context: read.context, index: read.index)) }
-        output.dropped += effects.dropped.map(\.id)
-        output.refused += effects.refusedReads
     }
 
     func logTurn(_ itemsMax: Int) throws(WALError) {
@@ -48,6 +37,7 @@ extension MemberDriver {
             }
         }
         logInbox.removeFirst(count)
+        logBusySince = nil
         if bug == .skipSync || bug == .forgetVote { reportUnwritten() }
         if let progress = try write() { handOn(progress) }
         if let read { try answer(read) }
@@ -99,6 +89,19 @@ extension MemberDriver {
         replicaInbox.append(.appendDurable(through: progress.durableThrough))
         output.messages += progress.messages
         if !progress.committed.isEmpty { applyInbox.append(.entries(progress.committed)) }
+    }
+
+    /// The planted bug `commit-by-count`: a leader takes for committed whatever a quorum has, of whatever term.
+    func applyWhatQuorumHas() throws(WALError) {
+        let replica = core.replica
+        guard replica.isLeader else { return }
+        let voters = replica.configuration.voters
+        let matches = replica.progress.filter { voters.contains($0.member) }.map(\.progress.match).sorted()
+        let index = matches[(matches.count - 1) / 2]
+        let applied = core.store.appliedIndex
+        guard index > applied else { return }
+        let read = LogRead(from: applied.advanced(by: 1), to: index.advanced(by: 1), bytesMax: 1 << 20)
+        if case .logEntries(let entries) = try core.logWriter.read(read) { applyInbox.append(.entries(entries)) }
     }
 
     /// The planted bugs: says that batches are durable which are not.

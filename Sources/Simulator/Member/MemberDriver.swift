@@ -67,8 +67,13 @@ final class MemberDriver {
     /// The member's own monotonic clock, in nanoseconds.
     var now: UInt64
     private(set) var nextTick: UInt64
-    /// Whether the replica's turn writes the log, as on a member without others.
-    let writesLogItself: Bool
+    /// Whether the replica's turn writes the log, as on a member that has no others yet.
+    private(set) var writesLogItself: Bool
+    /// Linearizable reads need nobody else: as published at the end of the replica's last turn.
+    private(set) var servesReadsLocally = false
+    /// When the log's owner began to write what it has not finished; nil when it is idle.
+    var logBusySince: UInt64?
+    private var hasBegun = false
     var output = Output()
 
     var replicaInbox: [ReplicaEvent] = []
@@ -100,9 +105,7 @@ final class MemberDriver {
         self.random = random
         nextInternalID = firstInternalID
         nextTick = now + Self.tickNanoseconds
-        writesLogItself = core.replica.isSoleVoter && !core.replica.hasPeers
-        core.replica.start()
-        round()
+        writesLogItself = !core.replica.hasPeers
     }
 
     // MARK: From outside
@@ -116,7 +119,7 @@ final class MemberDriver {
             switch bug {
             case .readWithoutQuorum: isLeader
             case .staleRead: !isLeader
-            default: false
+            default: servesReadsLocally
             }
         if answersAlone {
             output.readable.append(context)
@@ -128,7 +131,7 @@ final class MemberDriver {
     /// Whether the owner has anything to do.
     func hasWork(_ turn: MemberTurn) -> Bool {
         switch turn {
-        case .replica: !replicaInbox.isEmpty
+        case .replica: !replicaInbox.isEmpty || !hasBegun
         case .tick: false
         case .log: !writesLogItself && (!logInbox.isEmpty || !waitingBatches.isEmpty || !unwrittenBatches.isEmpty)
         case .idleLog: logInbox.isEmpty && waitingBatches.isEmpty && !core.logWriter.isPrepared
@@ -172,30 +175,50 @@ final class MemberDriver {
     // MARK: The replica's owner
 
     private func replicaTurn(_ itemsMax: Int) throws(WALError) {
+        if !hasBegun {
+            hasBegun = true
+            core.replica.start()
+        }
         let count = min(itemsMax, replicaInbox.count)
         for event in replicaInbox.prefix(count) { core.replica.handle(event) }
         replicaInbox.removeFirst(count)
         if now >= nextTick {
+            watchDisk()
             core.replica.handle(.tick)
             housekeeping()
             // After a stall the lost ticks are not made up for.
             nextTick = now + Self.tickNanoseconds
         }
-        round()
-        if writesLogItself { try writeOwnLog() }
+        try round()
+        if writesLogItself {
+            if let cut = effects.logCut { try self.cut(through: cut) }
+            if !isLogFull { try lookAfterSegments(isIdle: false) }
+        }
     }
 
-    private func round() {
+    /// A leader whose disk stalls for longer than an election timeout lets another one lead.
+    private func watchDisk() {
+        guard !writesLogItself, core.replica.isLeader, let logBusySince,
+            now > logBusySince + 10 * Self.tickNanoseconds
+        else { return }
+        core.replica.handle(.diskStalled)
+    }
+
+    private func round() throws(WALError) {
         effects.removeAll()
         core.replica.collect(into: &effects)
+        // From now on others wait for this member's heartbeats: the log gets an owner of its own.
+        if core.replica.hasPeers { writesLogItself = false }
         output.messages += effects.messages
         if !effects.committed.isEmpty { applyInbox.append(.entries(effects.committed)) }
-        if bug == .voteBeforeSync {
-            for batch in effects.appends {
-                output.messages += batch.messagesAfterAppend.filter { $0.type == .voteResponse }
+        if writesLogItself {
+            try writeOwnLog()
+        } else {
+            if bug == .voteBeforeSync {
+                for batch in effects.appends {
+                    output.messages += batch.messagesAfterAppend.filter { $0.type == .voteResponse }
+                }
             }
-        }
-        if !writesLogItself {
             if !effects.appends.isEmpty { logInbox.append(.append(effects.appends)) }
             if let cut = effects.logCut { logInbox.append(.cut(cut)) }
             if let read = effects.logRead { logInbox.append(.read(read)) }
@@ -203,25 +226,28 @@ final class MemberDriver {
         for read in effects.reads { applyInbox.append(.read(context: read.context, index: read.index)) }
         output.dropped += effects.dropped.map(\.id)
         output.refused += effects.refusedReads
-        leadershipMayHaveChanged()
+        if bug == .commitByCount { try applyWhatQuorumHas() }
+        isLeader = core.replica.isLeader
+        followLeadership()
+        servesReadsLocally = core.replica.isSoleVoterLeader && core.replica.isReadyLeader
     }
 
-    private func leadershipMayHaveChanged() {
-        let leads = core.replica.isLeader
-        isLeader = leads
-        if core.replica.isReadyLeader, !isPrimary {
-            isPrimary = true
+    /// The lessor counts down on a leader that has applied everything from before its term, and nowhere else.
+    private func followLeadership() {
+        let leads = core.replica.isReadyLeader
+        guard leads != isPrimary else { return }
+        isPrimary = leads
+        if leads {
             let from = bug == .shortLease ? now - 4_000_000_000 : now
             core.lessor.promote(now: from, extend: bug == .shortLease ? 0 : 10 * Self.tickNanoseconds)
-        } else if !leads, isPrimary {
-            isPrimary = false
+        } else {
             core.lessor.demote()
         }
     }
 
     /// What a leader does by the clock.
     private func housekeeping() {
-        guard core.replica.isReadyLeader, isPrimary else { return }
+        guard core.replica.isReadyLeader else { return }
         for id in core.lessor.expired(now: now) {
             proposeInternally(
                 InternalRaftRequest.FieldNumber.leaseRevoke, LeaseRevokeRequest(id: id.rawValue).encoded())
@@ -253,7 +279,7 @@ final class MemberDriver {
         for item in items {
             switch item {
             case .entries(let entries):
-                for entry in entries where bug != .applyUncommitted || entry.index > core.store.appliedIndex {
+                for entry in entries where !appliesEarly || entry.index > core.store.appliedIndex {
                     try apply(entry)
                     last = entry.index
                 }
@@ -279,6 +305,8 @@ final class MemberDriver {
             index: entry.index, term: entry.term, payload: entry.payload, now: now)
         output.applied.append(AppliedEntry(entry: entry, result: result))
     }
+
+    private var appliesEarly: Bool { bug == .applyUncommitted || bug == .commitByCount }
 
     /// True once in so many draws, for the planted bugs that act now and then.
     func mayAct(oneIn: Int) -> Bool { random.chance(oneIn: oneIn) }

@@ -127,6 +127,7 @@ extension Simulation {
             let hasWork = turn == .watch ? machine.watchFront?.hasWork == true : driver.hasWork(turn)
             guard hasWork else { continue }
             machine.scheduled[turn.rawValue] = true
+            if turn == .log, !driver.isLogFull { driver.logBusySince = machine.clock.now(at: now) }
             queue.add(
                 .turn(member: machine.index, life: machine.life, turn), at: now + latency(machine, driver, turn))
         }
@@ -147,10 +148,7 @@ extension Simulation {
             let isStall = phase == .safety && options.stallOneIn > 0 && random.chance(oneIn: options.stallOneIn)
             guard isStall else { return time(options.syncNanosecondsMin..<options.syncNanosecondsMax) }
             counters.stalls += 1
-            let stall = time(200_000_000..<3_000_000_000)
-            // The watchdog's threshold is an election timeout; it is a thread of its own, and the replica hears of it.
-            if stall > 1_000_000_000 { driver.deliver(.diskStalled) }
-            return stall
+            return time(200_000_000..<4_000_000_000)
         case .idleLog: return time(20_000_000..<60_000_000)
         case .apply: return random.chance(oneIn: 50) ? time(1_000_000..<80_000_000) : time(2_000..<150_000)
         case .backend: return time(1_000_000..<options.commitDelayNanosecondsMax)
