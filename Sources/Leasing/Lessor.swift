@@ -82,6 +82,11 @@ package final class Lessor: Sendable {
     /// Makes this lessor the primary: every lease gets a deadline after its checkpointed remaining time, or after its
     /// full TTL without one, plus `extend` nanoseconds (at least the election timeout: the time in which renewals were
     /// refused). Called again on a primary it restarts every deadline.
+    ///
+    /// Call it when the new leader has applied everything from before its term (`Replica.isReadyLeader`), not earlier:
+    /// a checkpoint that a renewal has taken back would shorten the lease, though the renewal was acknowledged. A leader
+    /// that loses contact steps down within two election timeouts after it was last heard, and another one is elected
+    /// no sooner than one after: so with an extension of one no acknowledged renewal is cut short.
     package func promote(now: UInt64, extend: UInt64) {
         state.withLock { $0.promote(now: now, extend: extend) }
     }

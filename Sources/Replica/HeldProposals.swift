@@ -48,12 +48,12 @@ struct HeldProposals {
         return true
     }
 
-    mutating func takeItems() -> [Item] {
+    mutating func takeItems() -> [(tick: UInt64, item: Item)] {
         defer {
             items = []
             bytes = 0
         }
-        return items.map(\.item)
+        return items.map { ($0.tick, $0.item) }
     }
 
     mutating func takeChanges() -> [Change] {

@@ -16,7 +16,7 @@ extension Replica {
         guard !proposals.isEmpty else { return }
         defer { proposals.removeAll(keepingCapacity: true) }
         if held.hasItems { handOver() }
-        if canPropose, !held.hasItems {
+        if canPropose {
             submit(proposals[...])
         } else {
             for proposal in proposals { hold(proposal) }
@@ -87,14 +87,17 @@ extension Replica {
     func handOver() {
         guard canPropose else { return }
         var run: [Proposal] = []
-        for item in held.takeItems() {
+        for (since, item) in held.takeItems() {
             switch item {
             case .proposal(let proposal): run.append(proposal)
             case .forwarded(let message):
                 if !run.isEmpty { submit(run[...]) }
                 run = []
-                // Not taken either: its sender's client asks again.
-                _ = try? raft.step(message)
+                do throws(RaftError) { try raft.step(message) } catch {
+                    // A membership change while another one is not applied yet, for example.
+                    guard case .proposalDropped(let reason) = error, reason.isTemporary else { continue }
+                    _ = held.hold(.forwarded(message), tick: since, bytesMax: options.heldBytesMax)
+                }
             }
         }
         if !run.isEmpty { submit(run[...]) }

@@ -26,6 +26,8 @@ package final class Replica {
     var dropped: [(id: UInt64, error: ProposalError)] = []
     var refusedReads: [UInt64] = []
     var changedConfiguration: ConfigurationState?
+    /// A few; the first ones tell as much as all.
+    var faults: [RaftError] = []
 
     /// A commit index that is not worth a write of its own: it goes with the next append.
     var waitingHardState: HardState?
@@ -126,7 +128,8 @@ package final class Replica {
     func configurationChanged() {
         let state = raft.configurationState
         isSoleVoter = state.voters == [raft.id] && !state.isJoint
-        hasPeers = state.voters.contains { $0 != raft.id } || state.votersOutgoing.contains { $0 != raft.id }
+        hasPeers =
+            state.voters.contains { $0 != raft.id } || state.votersOutgoing.contains { $0 != raft.id }
             || state.learners.contains { $0 != raft.id }
     }
 

@@ -92,7 +92,8 @@ struct Opening {
         }
         if hasCluster {
             if origin == nil {
-                throw StartError("\(logDirectory) holds no log although \(backend.path) belongs to a member: restore it")
+                throw StartError(
+                    "\(logDirectory) holds no log although \(backend.path) belongs to a member: restore it")
             }
             return false
         }

@@ -35,7 +35,8 @@ import WriteAheadLog
             switch world.random.next(in: 0..<30) {
             case 0..<8:
                 for _ in 0..<world.random.next(in: 1..<6) {
-                    world.put(node, Bytes(utf8: "k\(world.random.next(in: 0..<20))"), Bytes([UInt8](repeating: 1, count: 99)))
+                    let key = Bytes(utf8: "k\(world.random.next(in: 0..<20))")
+                    world.put(node, key, Bytes([UInt8](repeating: 1, count: 99)))
                     proposed += 1
                 }
             case 8: _ = world.read(node)
@@ -47,8 +48,12 @@ import WriteAheadLog
             case 18..<20: world.cutLinks = []
             case 20, 21: if node.driver != nil { world.crash(node, losesPower: world.random.chance(oneIn: 2)) }
             case 22..<25:
-                for node in world.nodes where node.driver == nil && world.random.chance(oneIn: 2) { try world.open(node) }
-            case 25: node.driver?.tell(.transferLeadership(to: world.nodes[world.random.next(in: 0..<world.nodes.count)].id))
+                for node in world.nodes where node.driver == nil && world.random.chance(oneIn: 2) {
+                    try world.open(node)
+                }
+            case 25:
+                let target = world.nodes[world.random.next(in: 0..<world.nodes.count)]
+                node.driver?.tell(.transferLeadership(to: target.id))
             case 26: node.driver?.tell(.diskStalled)
             case 27: world.installCrash = world.random.chance(oneIn: 2) ? .afterRename : .beforeRename
             case 28: try changeMembers(node)

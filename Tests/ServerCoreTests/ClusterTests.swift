@@ -1,3 +1,4 @@
+import Leasing
 import MVCC
 import Membership
 import Primitives
@@ -174,9 +175,13 @@ import WriteAheadLog
         world.crash(old)
         let node = world.nodes.first { $0.driver != nil }!
         node.driver?.isLogStalled = true
+        // Nobody else is elected, and nobody is in the old leader's lease.
+        world.isolate(node)
+        try world.tick(25)
+        world.isolate(node, false)
         node.driver?.campaign()
         try world.run()
-        #expect(node.core?.replica.role != .leader && node.core?.replica.term == Term(3))
+        #expect(node.core?.replica.role == .candidate && node.core?.replica.term == Term(3))
         node.driver?.isLogStalled = false
         try world.settle()
     }
@@ -197,6 +202,35 @@ import WriteAheadLog
         let sole = try ClusterWorld(seed: 12, count: 1)
         try sole.run()
         #expect(sole.leader != nil)
+    }
+
+    @Test("A lease that was renewed runs its full time after a change of leaders, checkpoint or not")
+    func leases() throws {
+        let second: UInt64 = 1_000_000_000
+        let world = try ClusterWorld(seed: 15, count: 3) { options in
+            options.leases.checkpointIntervalNanoseconds = 5 * second
+        }
+        let old = try world.elect()
+        world.propose(old, .grant(id: 7, ttlSeconds: 20))
+        try world.settle()
+        // Long enough for a checkpoint.
+        try world.tick(60)
+        #expect(world.nodes.allSatisfy { $0.core?.lessor.record(of: LeaseID(7))?.remainingSeconds ?? 0 > 0 })
+        #expect(world.nodes.filter { $0.core?.lessor.isPrimary == true }.map(\.id) == [old.id])
+        #expect(try old.core?.lessor.renew(id: LeaseID(7), now: world.now) == .pending)
+        try world.tick(1)
+        let renewal = try old.core?.lessor.renew(id: LeaseID(7), now: world.now)
+        #expect(renewal == .renewed(ttlSeconds: 20))
+        let renewedAt = world.now
+        world.crash(old)
+        let leader = try world.elect()
+        #expect(leader !== old)
+        let left = try #require(try leader.core?.lessor.timeToLive(id: LeaseID(7), now: world.now))
+        let promised = 20 - Int64((world.now - renewedAt) / second)
+        #expect(left.remainingSeconds >= promised && left.remainingSeconds <= 21)
+        // It ends, through the log, on all members.
+        try world.tick(250)
+        #expect(world.nodes.allSatisfy { $0.core.map { $0.lessor.record(of: LeaseID(7)) == nil } ?? true })
     }
 
     @Test("Hashes of the state are equal on all members, after restarts and images too")

@@ -198,7 +198,8 @@ final class ClusterWorld {
         nodes.map { node in
             guard let core = node.core else { return "\(node.id.rawValue): down" }
             let replica = core.replica
-            return "\(node.id.rawValue): \(replica.role) term \(replica.term.rawValue) leader \(replica.leader.rawValue)"
+            return
+                "\(node.id.rawValue): \(replica.role) term \(replica.term.rawValue) leader \(replica.leader.rawValue)"
                 + " last \(replica.lastIndex.rawValue) commit \(replica.commit.rawValue)"
                 + " applied \(core.store.appliedIndex.rawValue) voters \(replica.configuration.voters.map(\.rawValue))"
                 + " learners \(replica.configuration.learners.map(\.rawValue))"

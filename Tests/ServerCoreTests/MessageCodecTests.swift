@@ -6,7 +6,9 @@ import Testing
 @Suite struct MessageCodecTests {
     private static func message(_ random: inout PRNG) -> Message {
         func number() -> UInt64 { random.next() >> UInt64(random.next(in: 2..<64)) }
-        func bytes(_ most: Int) -> Bytes { Bytes((0..<random.next(in: 0..<most)).map { _ in UInt8.random(in: 0...255, using: &random) }) }
+        func bytes(_ most: Int) -> Bytes {
+            Bytes((0..<random.next(in: 0..<most)).map { _ in UInt8.random(in: 0...255, using: &random) })
+        }
         func members() -> [MemberID] { (0..<random.next(in: 0..<4)).map { _ in MemberID(number()) } }
         var message = Message(
             type: MessageType.allCases[random.next(in: 0..<MessageType.allCases.count)], to: MemberID(random.next()),
@@ -60,8 +62,10 @@ import Testing
             for _ in 0..<random.next(in: 1..<4) {
                 switch random.next(in: 0..<4) {
                 case 0: bytes.removeLast(random.next(in: 0..<bytes.count))
-                case 1: bytes.insert(UInt8.random(in: 0...255, using: &random), at: random.next(in: 0..<bytes.count + 1))
-                case 2 where !bytes.isEmpty: bytes[random.next(in: 0..<bytes.count)] ^= 1 << UInt8(random.next(in: 0..<8))
+                case 1:
+                    let byte = UInt8.random(in: 0...255, using: &random)
+                    bytes.insert(byte, at: random.next(in: 0..<bytes.count + 1))
+                case 2: bytes[random.next(in: 0..<bytes.count)] ^= 1 << UInt8(random.next(in: 0..<8))
                 default: bytes += [UInt8](repeating: 0xff, count: random.next(in: 0..<12))
                 }
                 if bytes.isEmpty { break }
@@ -98,16 +102,18 @@ import Testing
         #expect(refuses { $0.entries = [Entry(term: Term(1), index: LogIndex(most))] })
         #expect(refuses { $0.entries = [Entry(term: Term(most), index: LogIndex(1))] })
         #expect(refuses { $0.type = .snapshot })
-        #expect(refuses {
-            $0.snapshot = SnapshotMetadata(
-                configurationState: ConfigurationState(), index: LogIndex(1), term: Term(1))
-        })
-        #expect(refuses {
-            $0.type = .snapshot
-            $0.snapshot = SnapshotMetadata(
-                configurationState: ConfigurationState(), index: LogIndex(most), term: Term(1))
-        })
-        for type in [0, 1, 9, 10, 11, 12, 19, 200] as [UInt8] {
+        #expect(
+            refuses {
+                $0.snapshot = SnapshotMetadata(
+                    configurationState: ConfigurationState(), index: LogIndex(1), term: Term(1))
+            })
+        #expect(
+            refuses {
+                $0.type = .snapshot
+                $0.snapshot = SnapshotMetadata(
+                    configurationState: ConfigurationState(), index: LogIndex(most), term: Term(1))
+            })
+        for type in [0, 1, 10, 11, 12, 19, 200] as [UInt8] {
             #expect(throws: MessageCodec.Failure.self) { try Self.decode([8, type] + (type > 127 ? [1] : [])) }
         }
     }
