@@ -6,10 +6,15 @@ ETCD_VERSION   := 3.5.1
 RELEASE        := .build/release
 REFERENCE      := .build/reference
 
-.PHONY: run build test lint bench soak fuzz reference clean
+.PHONY: run cluster build test lint bench soak fuzz reference clean
 
 run: build
 	@./.ci/start
+
+# Three members with TLS on loopback, to try; CHECK=1 writes and reads once through etcdctl and stops.
+cluster: build
+	@./.ci/dependencies $(PACKAGES) openssl $(if $(CHECK),etcd-client)
+	@./.ci/cluster $(if $(CHECK),--check)
 
 build:
 	@./.ci/dependencies $(PACKAGES)

@@ -65,7 +65,11 @@ package struct GlobalOptions: ParsableArguments {
     private static let commandSwitchNames: Set<String> = [
         "prefix", "prev-kv", "from-key", "keys-only", "count-only", "print-value-only", "ignore-value",
         "ignore-lease", "interactive", "progress-notify", "physical", "once", "keys", "cluster", "learner", "range",
+        "skip-hash-check", "mark-compacted",
     ]
+
+    /// Those of all that have a form which says no: what they say is not the same as not being given.
+    private static let invertedNames: Set<String> = ["insecure-transport", "mark-compacted"]
 
     /// Puts command-line arguments into the form that the parser takes: global flags, which may stand before the
     /// command, go behind it (but before `--`); `--flag=true` becomes `--flag`, `--flag=false` nothing; flags from
@@ -117,7 +121,7 @@ package struct GlobalOptions: ParsableArguments {
         switch value {
         case nil, "true", "1", "t", "T", "TRUE", "True": ["--\(name)"]
         case "false", "0", "f", "F", "FALSE", "False":
-            name == "insecure-transport" ? ["--no-insecure-transport"] : []
+            invertedNames.contains(name) ? ["--no-\(name)"] : []
         case let value?: ["--\(name)=\(value)"]
         }
     }

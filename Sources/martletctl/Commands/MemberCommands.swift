@@ -57,10 +57,10 @@ struct MemberAddCommand: AsyncParsableCommand {
         guard !peerUrls.isEmpty else { throw CommandError.badArguments("member peer urls not provided") }
         let printer = try global.printer()
         var request = Etcdserverpb_MemberAddRequest()
-        request.peerUrls = peerUrls.split(separator: ",").map(String.init)
+        request.peerUrls = try PeerURLText.list(peerUrls)
         request.isLearner = learner
         let response = try await global.session { client in try await client.memberAdd(request) }
-        Output.write(try printer.memberAdd(response, name: name))
+        Output.write(try printer.memberAdd(response, name: name, advertised: peerUrls))
     }
 }
 
@@ -108,7 +108,7 @@ struct MemberUpdateCommand: AsyncParsableCommand {
         let id = try memberID(words)
         guard !peerUrls.isEmpty else { throw CommandError.badArguments("member peer urls not provided") }
         let printer = try global.printer()
-        let urls = peerUrls.split(separator: ",").map(String.init)
+        let urls = try PeerURLText.list(peerUrls)
         let response = try await global.session { client in
             try await client.memberUpdate(id: id, peerURLs: urls)
         }

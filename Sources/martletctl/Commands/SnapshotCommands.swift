@@ -7,7 +7,9 @@ import Wire
 struct SnapshotCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "snapshot", abstract: "Manages etcd node snapshots",
-        subcommands: [SnapshotSaveCommand.self, SnapshotStatusCommand.self])
+        subcommands: [
+            SnapshotSaveCommand.self, SnapshotStatusCommand.self, SnapshotRestoreCommand.self,
+        ])
 }
 
 struct SnapshotSaveCommand: AsyncParsableCommand {

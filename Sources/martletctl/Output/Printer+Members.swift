@@ -69,8 +69,11 @@ extension Printer {
             })
     }
 
-    /// The answer of `member add`; with the environment that the new member starts with, in the simple format.
-    package func memberAdd(_ response: Etcdserverpb_MemberAddResponse, name: String) throws(CommandError) -> [UInt8] {
+    /// The answer of `member add`; with the environment that the new member starts with, in the simple format: there
+    /// the URLs to advertise stand as they were given, `advertised`.
+    package func memberAdd(
+        _ response: Etcdserverpb_MemberAddResponse, name: String, advertised: String
+    ) throws(CommandError) -> [UInt8] {
         try print(
             response,
             simple: { text in
@@ -81,8 +84,7 @@ extension Printer {
                 text.line()
                 text.line("ETCD_NAME=\(GoText.quoted(name))")
                 text.line("ETCD_INITIAL_CLUSTER=\(GoText.quoted(cluster.joined(separator: ",")))")
-                let urls = response.member.peerUrls.joined(separator: ",")
-                text.line("ETCD_INITIAL_ADVERTISE_PEER_URLS=\(GoText.quoted(urls))")
+                text.line("ETCD_INITIAL_ADVERTISE_PEER_URLS=\(GoText.quoted(advertised))")
                 text.line("ETCD_INITIAL_CLUSTER_STATE=\"existing\"")
             },
             json: { json in
