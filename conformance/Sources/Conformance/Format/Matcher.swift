@@ -11,7 +11,8 @@ struct Matcher {
     let method: String
 
     /// What is wrong, with the path to it; nil when `actual` is as expected.
-    func mismatch(_ expected: Value, _ actual: Value?, field: String? = nil, path: String = "answer") throws -> String? {
+    func mismatch(_ expected: Value, _ actual: Value?, field: String? = nil, path: String = "answer") throws -> String?
+    {
         switch expected {
         case .null:
             guard let actual, !Matcher.isEmpty(actual) else { return nil }
@@ -156,7 +157,9 @@ struct Matcher {
             return try mismatch(argument, .integer(Int128(bytes.count))).map { _ in "expected \(argument) bytes" }
         case "$each":
             for item in items {
-                if let wrong = try mismatch(argument, item, field: field, path: "item") { return "every item: \(wrong)" }
+                if let wrong = try mismatch(argument, item, field: field, path: "item") {
+                    return "every item: \(wrong)"
+                }
             }
             return nil
         case "$first": return try mismatch(argument, items.first, field: field, path: "first item")

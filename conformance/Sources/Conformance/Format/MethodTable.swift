@@ -45,7 +45,7 @@ package struct Method: Sendable {
     }
 
     /// Base64 becomes bytes again in the fields that hold bytes.
-    private static func withBytes(_ value: Value, field: String?, method: String) -> Value {
+    static func withBytes(_ value: Value, field: String?, method: String) -> Value {
         switch value {
         case .text(let text) where FieldKind(field, method: method) != .plain:
             return .bytes(Value.decode(base64: text))

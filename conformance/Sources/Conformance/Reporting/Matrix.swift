@@ -13,7 +13,8 @@ package struct Matrix {
 
     package var markdown: String {
         var text = "# Conformance, side by side\n\n"
-        text += "Written by `martlet-conformance matrix`; `make conformance` makes it anew. Each row is a behaviour of\n"
+        text +=
+            "Written by `martlet-conformance matrix`; `make conformance` makes it anew. Each row is a behaviour of\n"
         text += "the etcd v3 API; `conformance/cases` and `conformance/Sources` say where it is documented.\n\n"
         text += "- **pass**: the server does what is documented. **FAIL**: it does not.\n"
         text += "- **deviates**: it does not, knowingly; the reason stands below (`conformance/deviations.yaml`).\n"
@@ -26,7 +27,8 @@ package struct Matrix {
         var text = "| server | version | members | level | cases | pass | FAIL | deviates | skip |\n"
         text += "|---|---|---|---|---|---|---|---|---|\n"
         for (name, report) in columns {
-            text += "| \(name) | \(report.version) | \(report.memberCount) | \(report.level) | \(report.results.count) | "
+            text +=
+                "| \(name) | \(report.version) | \(report.memberCount) | \(report.level) | \(report.results.count) | "
             text += "\(report.count("pass")) | \(report.count("FAIL")) | \(report.count("deviates")) | "
             text += "\(report.count("skip")) |\n"
         }

@@ -114,7 +114,8 @@ extension RunReport {
             switch result.outcome {
             case .passed: text += "/>\n"
             case .failed(let message):
-                text += ">\n    <failure message=\"\(escaped(result.doc))\">\(escaped(message))</failure>\n  </testcase>\n"
+                text +=
+                    ">\n    <failure message=\"\(escaped(result.doc))\">\(escaped(message))</failure>\n  </testcase>\n"
             case .deviates, .skipped:
                 text += ">\n    <skipped message=\"\(escaped(result.outcome.message))\"/>\n  </testcase>\n"
             }
