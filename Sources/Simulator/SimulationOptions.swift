@@ -71,7 +71,8 @@ package struct SimulationOptions: Sendable, CustomStringConvertible {
 
     private mutating func drawNetwork(_ random: inout PRNG) {
         network.delayNanosecondsMin = [20_000, 100_000, 1_000_000][random.next(in: 0..<3)]
-        network.delayNanosecondsMax = network.delayNanosecondsMin + [100_000, 2_000_000, 40_000_000][random.next(in: 0..<3)]
+        network.delayNanosecondsMax =
+            network.delayNanosecondsMin + [100_000, 2_000_000, 40_000_000][random.next(in: 0..<3)]
         network.lossOneIn = [0, 0, 200, 30, 8][random.next(in: 0..<5)]
         network.duplicateOneIn = [0, 0, 100, 10][random.next(in: 0..<4)]
         network.reorders = random.chance(oneIn: 2)
@@ -128,7 +129,7 @@ package struct SimulationOptions: Sendable, CustomStringConvertible {
         nemesisNanoseconds = min(nemesisNanoseconds, 500_000_000)
         switch bug {
         case .skipSync, .voteBeforeSync, .forgetVote: losesPower = true
-        case .readWithoutQuorum, .ignorePreVote, .staleRead: cutsNetwork = true
+        case .readWithoutQuorum, .ignorePreVote, .staleRead, .commitByCount: cutsNetwork = true
         case .shortLease:
             usesLeases = true
             transfers = true

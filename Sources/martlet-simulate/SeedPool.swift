@@ -22,7 +22,7 @@ final class SeedPool: Sendable {
     private let state: Mutex<State>
 
     init(
-        _ range: ClosedRange<UInt64>, jobs: Int, seconds: Int?, 
+        _ range: ClosedRange<UInt64>, jobs: Int, seconds: Int?,
         options: @escaping @Sendable (UInt64) -> SimulationOptions
     ) {
         self.range = range

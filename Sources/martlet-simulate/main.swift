@@ -25,7 +25,9 @@ struct MartletSimulate: ParsableCommand {
 
     func validate() throws {
         if let members, !(1...5).contains(members) { throw ValidationError("--members takes 1 to 5") }
-        if let bug, PlantedBug(rawValue: bug) == nil { throw ValidationError("no mistake is called \(bug); see --list-bugs") }
+        if let bug, PlantedBug(rawValue: bug) == nil {
+            throw ValidationError("no mistake is called \(bug); see --list-bugs")
+        }
         if seed != nil, seeds != nil { throw ValidationError("--seed or --seeds, not both") }
         if let seeds, Self.range(seeds) == nil { throw ValidationError("--seeds takes A..B or A..") }
         if steps < 1 || jobs < 1 || jobs > 32 { throw ValidationError("--steps and --jobs must be positive") }

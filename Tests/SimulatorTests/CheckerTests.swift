@@ -185,7 +185,8 @@ import Testing
         #expect(throws: Violation.self) { try checker.refuseRead(11, at: 2, isCompacted: true, in: history) }
         checker.invoke(12)
         try checker.completeRead(
-            12, KeyRange(key: a), at: 0, rows: [record(a, "2", create: 2, mod: 3, version: 2)], revision: 3, in: history)
+            12, KeyRange(key: a), at: 0, rows: [record(a, "2", create: 2, mod: 3, version: 2)], revision: 3, in: history
+        )
         checker.invoke(13)
         #expect(throws: Violation.self) { try checker.refuseRead(13, at: 3, isCompacted: false, in: history) }
     }

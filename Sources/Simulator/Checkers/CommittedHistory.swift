@@ -118,7 +118,9 @@ package final class CommittedHistory {
             if let first = known.index {
                 throw complaint("request \(id) is applied twice, at \(first.rawValue) and \(entry.index.rawValue)")
             }
-            if known.isRefused { throw complaint("request \(id) was refused, and is applied at \(entry.index.rawValue)") }
+            if known.isRefused {
+                throw complaint("request \(id) was refused, and is applied at \(entry.index.rawValue)")
+            }
             proposed[id]?.index = entry.index
             answer = model.apply(known.request)
         }

@@ -115,11 +115,13 @@ package struct DurabilityChecker {
         guard var disk = disks[member] else { return }
         if term < disk.promisedTerm {
             throw complaint(
-                "member \(member.rawValue) promised term \(disk.promisedTerm.rawValue) and starts with \(term.rawValue)")
+                "member \(member.rawValue) promised term \(disk.promisedTerm.rawValue) and starts with \(term.rawValue)"
+            )
         }
         if term == disk.voteTerm, disk.vote != .none, vote != disk.vote {
             throw complaint(
-                "member \(member.rawValue) voted for \(disk.vote.rawValue) in term \(term.rawValue) and has forgotten it")
+                "member \(member.rawValue) voted for \(disk.vote.rawValue) in term \(term.rawValue) and has forgotten it"
+            )
         }
         var index = max(disk.base.advanced(by: 1), firstIndex)
         while index <= disk.last {
@@ -130,7 +132,8 @@ package struct DurabilityChecker {
             }
             guard index <= lastIndex, logTerm(index) == synced else {
                 throw complaint(
-                    "member \(member.rawValue) has lost entry \(index.rawValue) of term \(synced.rawValue), which it synced")
+                    "member \(member.rawValue) has lost entry \(index.rawValue) of term \(synced.rawValue), which it synced"
+                )
             }
             index = index.advanced(by: 1)
         }

@@ -15,7 +15,8 @@ package struct ElectionChecker {
         if let start = lonely[member], term > start {
             throw Violation(
                 "election",
-                "member \(member.rawValue), which nobody can reach, went from term \(start.rawValue) to \(term.rawValue)")
+                "member \(member.rawValue), which nobody can reach, went from term \(start.rawValue) to \(term.rawValue)"
+            )
         }
         guard isLeader else { return false }
         if let known = leaders[term] {

@@ -68,7 +68,8 @@ package struct LinearizabilityChecker {
         _ range: KeyRange, at: Int64, rows: [Record], revision: Int64, in history: CommittedHistory
     ) throws(Violation) {
         guard revision <= history.model.revision else {
-            throw complaint("a read sees revision \(revision), and nobody has applied more than \(history.model.revision)")
+            throw complaint(
+                "a read sees revision \(revision), and nobody has applied more than \(history.model.revision)")
         }
         let expected = history.model.records(range, at: at > 0 ? at : revision)
         guard rows == expected else {

@@ -4,7 +4,6 @@ import Membership
 import Primitives
 import RaftCore
 import Replica
-import Replica
 import ServerCore
 import WriteAheadLog
 

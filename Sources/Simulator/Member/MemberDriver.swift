@@ -49,6 +49,8 @@ final class MemberDriver {
         /// The first entries of batches that the disk was asked to write, whatever became of that.
         var attempted: [LogIndex] = []
         var logReads = 0
+        /// Messages that prove that durable entries were lost.
+        var faults: [RaftError] = []
     }
 
     enum LogItem {
@@ -226,6 +228,7 @@ final class MemberDriver {
         for read in effects.reads { applyInbox.append(.read(context: read.context, index: read.index)) }
         output.dropped += effects.dropped.map(\.id)
         output.refused += effects.refusedReads
+        output.faults += effects.faults
         if bug == .commitByCount { try applyWhatQuorumHas() }
         isLeader = core.replica.isLeader
         followLeadership()

@@ -131,12 +131,14 @@ extension Request {
         self = payload.withUnsafeBytes { bytes -> Request in
             guard let request = try? InternalRaftRequestView(decoding: bytes) else { return .other }
             switch request.body {
-            case .leaseRevoke(let bytes): return (try? LeaseRevokeRequest(decoding: bytes)).map { .revoke($0.id) } ?? .other
+            case .leaseRevoke(let bytes):
+                return (try? LeaseRevokeRequest(decoding: bytes)).map { .revoke($0.id) } ?? .other
             case .leaseCheckpoint(let bytes):
                 guard let request = try? LeaseCheckpointRequest(decoding: bytes) else { return .other }
                 return .checkpoint(
                     request.checkpoints.map { Checkpoint(id: $0.id, remainingSeconds: $0.remainingSeconds) })
-            case .compaction(let bytes): return (try? CompactionRequest(decoding: bytes)).map { .compact($0.revision) } ?? .other
+            case .compaction(let bytes):
+                return (try? CompactionRequest(decoding: bytes)).map { .compact($0.revision) } ?? .other
             default: return .other
             }
         }

@@ -14,6 +14,8 @@ enum SimulationEvent {
     case deliver(Envelope)
     /// The peer's transport tells a member that its messages to another do not arrive.
     case unreachable(member: Int, life: Int, peer: Int)
+    /// The connection to a member that had been answering broke.
+    case disconnected(member: Int, life: Int, peer: Int)
     /// The next chunk of a snapshot's stream arrives.
     case snapshotChunk(transfer: Int)
     /// A client begins its next request, or gives up waiting if it is still at this one.

@@ -36,6 +36,8 @@ struct Network {
     var isCalm = false
     /// A planted bug: proposals may arrive twice too.
     var doublesProposals = false
+    /// For a planted bug: appends may arrive without their last entries, as if messages were smaller.
+    var splitsAppends = false
 
     init(options: NetworkOptions, capacity: Int, random: PRNG) {
         self.options = options
@@ -85,6 +87,16 @@ struct Network {
             result.append(arrival(from: from, to: to, now: now))
         }
         return result
+    }
+
+    /// What of a message arrives.
+    mutating func part(of message: Message) -> Message {
+        guard splitsAppends, message.type == .append, message.entries.count > 1, random.chance(oneIn: 2) else {
+            return message
+        }
+        var part = message
+        part.entries.removeLast(random.next(in: 1..<message.entries.count))
+        return part
     }
 
     /// When one of a stream's bytes that leave now arrive.

@@ -212,7 +212,8 @@ extension Simulation {
                 query.revision = at
                 var plan = try reader.plan(query)
                 revision = plan.headerRevision
-                return try Bytes(count: plan.rowBytes) { (buffer) throws(StoreError) in try plan.writeAll(into: buffer) }
+                return try Bytes(count: plan.rowBytes) { (buffer) throws(StoreError) in try plan.writeAll(into: buffer)
+                }
             }
             return .rows(try Self.records(in: bytes), revision: revision)
         } catch {

@@ -60,7 +60,18 @@ extension Simulation {
         breakWatches(at: machine)
         breakTransfers(of: machine)
         machine.die(losesPower: losesPower)
+        breakConnections(to: machine)
         queue.add(.start(member: machine.index), at: now + delay)
+    }
+
+    /// Whoever can be reached sees the connection to a dead process break, mostly soon.
+    func breakConnections(to machine: Machine) {
+        for other in machines where other.isUp && other !== machine {
+            guard !network.isCut(from: machine.index, to: other.index), !random.chance(oneIn: 4) else { continue }
+            queue.add(
+                .disconnected(member: other.index, life: other.life, peer: machine.index),
+                at: now + time(50_000..<20_000_000))
+        }
     }
 
     /// The process ends itself because its disk failed.
@@ -173,6 +184,10 @@ extension Simulation {
         for message in output.messages { send(message, from: machine) }
         for applied in output.applied { try absorb(applied, machine, driver) }
         for id in output.dropped { try refuse(id) }
+        if let fault = output.faults.first {
+            throw Violation(
+                "faults", "a message proves to member \(machine.id.rawValue) that entries were lost: \(fault)")
+        }
         try checkMember(machine, driver)
         if !output.applied.isEmpty {
             machine.appliedTurns += 1
@@ -260,6 +275,12 @@ extension Simulation {
     func checkState(_ machine: Machine, _ core: ServerCore, withDigest: Bool) throws(Violation) {
         let store = core.store
         let applied = store.appliedIndex
+        if core.replica.hasPeers, applied > core.replica.commit {
+            throw Violation(
+                "commit",
+                "member \(machine.id.rawValue) has applied \(applied.rawValue), and calls committed only "
+                    + "\(core.replica.commit.rawValue)")
+        }
         guard applied >= history.foundation else { return }
         trace.mix(UInt64(store.stateHash))
         try revisions.check(

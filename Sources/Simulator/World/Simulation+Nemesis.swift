@@ -7,7 +7,8 @@ import Replica
 /// What is done to the cluster.
 extension Simulation {
     private enum Disturbance {
-        case crash, crashAll, crashWhileWriting, pause, partition, oneWay, clog, failDisk, failCommit, fillDisk, jumpClock
+        case crash, crashAll, crashWhileWriting, pause, partition, oneWay, clog, failDisk, failCommit, fillDisk,
+            jumpClock
         case transfer, changeMembers
     }
 
@@ -102,7 +103,9 @@ extension Simulation {
         trace.note(.cut, time: now, UInt64(faults.count), UInt64(links.count))
         network.cut(links)
         noteDeafness()
-        begin(.cut(links), for: random.chance(oneIn: 4) ? time(4_000_000_000..<15_000_000_000) : time(50_000_000..<4_000_000_000))
+        begin(
+            .cut(links),
+            for: random.chance(oneIn: 4) ? time(4_000_000_000..<15_000_000_000) : time(50_000_000..<4_000_000_000))
     }
 
     /// Notes which members nothing can reach from now on.
@@ -180,7 +183,9 @@ extension Simulation {
     }
 
     private func transferLeadership() {
-        guard let leader = machines.first(where: { $0.status == .running && $0.driver?.isLeader == true }) else { return }
+        guard let leader = machines.first(where: { $0.status == .running && $0.driver?.isLeader == true }) else {
+            return
+        }
         let target = machines[random.next(in: 0..<machines.count)]
         counters.transfers += 1
         trace.note(.transfer, time: now, member: leader.index, UInt64(target.index))

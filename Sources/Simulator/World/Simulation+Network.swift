@@ -45,7 +45,8 @@ extension Simulation {
         guard let receiver = machine(message.to), receiver !== sender else { return }
         if message.type == .snapshot { return beginTransfer(message, from: sender, to: receiver) }
         let times = network.arrivals(from: sender.index, to: receiver.index, now: now, type: message.type)
-        let envelope = Envelope(from: sender.index, to: receiver.index, life: sender.life, message: message)
+        let envelope = Envelope(
+            from: sender.index, to: receiver.index, life: sender.life, message: network.part(of: message))
         for time in times { queue.add(.deliver(envelope), at: time) }
         if times.isEmpty { lose(envelope) }
     }

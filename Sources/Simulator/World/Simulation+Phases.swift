@@ -46,7 +46,8 @@ extension Simulation {
             let goesOn = try advance()
             guard goesOn, now < endTime, step < endStep else {
                 throw Violation(
-                    "liveness", "no write was acknowledged within \(Self.progressBound / Duration.second) s after the faults "
+                    "liveness",
+                    "no write was acknowledged within \(Self.progressBound / Duration.second) s after the faults "
                         + "ended; \(status)")
             }
         }
@@ -73,7 +74,8 @@ extension Simulation {
             if step % 16 == 0, try hasConverged() { break }
             guard goesOn, now < endTime, step < endStep else {
                 throw Violation(
-                    "liveness", "the members are not equal \(Self.convergenceBound / Duration.second) s after the faults ended; "
+                    "liveness",
+                    "the members are not equal \(Self.convergenceBound / Duration.second) s after the faults ended; "
                         + status)
             }
         }
@@ -86,7 +88,9 @@ extension Simulation {
     private func hasConverged() throws(Violation) -> Bool {
         guard clients.allSatisfy({ $0.pending == nil }), history.model.leases.isEmpty else { return false }
         let members = finalMembers
-        guard let leader = members.first(where: { $0.driver?.isLeader == true })?.driver?.core.replica else { return false }
+        guard let leader = members.first(where: { $0.driver?.isLeader == true })?.driver?.core.replica else {
+            return false
+        }
         for machine in members {
             guard machine.status == .running, let core = machine.driver?.core, core.replica.leader == leader.id,
                 core.replica.lastIndex == leader.lastIndex, core.store.appliedIndex == leader.lastIndex,

@@ -112,7 +112,8 @@ extension Simulation {
             if delivery.events.isEmpty {
                 try checker.progress(revision: delivery.revision, in: history)
                 counters.progressReplies += 1
-                trace.note(.progress, time: now, member: watchers[index].member, UInt64(index), UInt64(delivery.revision))
+                trace.note(
+                    .progress, time: now, member: watchers[index].member, UInt64(index), UInt64(delivery.revision))
             } else {
                 try checker.receive(delivery.events, headerRevision: delivery.revision, in: history)
                 trace.note(

@@ -57,6 +57,7 @@ package final class Simulation {
         network = Network(
             options: options.network, capacity: options.machineCount, random: PRNG(seed: random.next()))
         network.doublesProposals = options.bug == .doubleProposal
+        network.splitsAppends = options.bug == .commitByCount
         history = CommittedHistory(ttlSecondsMin: LessorConfiguration().ttlSecondsMin)
         leases = LeaseChecker(driftPermille: UInt64(options.driftPermille) * 2 + 20)
         trace.print = print
@@ -137,7 +138,9 @@ package final class Simulation {
     private func begin() throws(Violation) {
         trace.note(.begin, time: 0, options.seed)
         for machine in machines where machine.status == .down { try start(machine) }
-        for client in clients { queue.add(.client(client.index, request: 0), at: UInt64(random.next(in: 0..<100_000_000))) }
+        for client in clients {
+            queue.add(.client(client.index, request: 0), at: UInt64(random.next(in: 0..<100_000_000)))
+        }
         for watcher in watchers { queue.add(.watcher(watcher.index), at: UInt64(random.next(in: 0..<500_000_000))) }
         scheduleNemesis()
     }
@@ -155,6 +158,9 @@ package final class Simulation {
         case .unreachable(let member, let life, let peer):
             let machine = machines[member]
             if machine.life == life { hand(machine, .unreachable(machines[peer].id)) }
+        case .disconnected(let member, let life, let peer):
+            let machine = machines[member]
+            if machine.life == life { hand(machine, .disconnected(machines[peer].id)) }
         case .snapshotChunk(let transfer): try continueTransfer(transfer)
         case .client(let client, let request): try wakeClient(client, request)
         case .watcher(let watcher): try wakeWatcher(watcher)
@@ -168,7 +174,10 @@ package final class Simulation {
     }
 
     private func runSafety() throws(Violation) {
-        while step < options.stepsMax, now < 120 * Duration.second { guard try advance() else { break } }
+        while step < options.stepsMax, now < 120 * Duration.second {
+            guard try advance() else { break }
+            if step % 2000 == 0 { try checkLogs() }
+        }
         try checkLogs()
     }
 

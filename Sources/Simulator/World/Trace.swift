@@ -2,7 +2,8 @@
 struct TraceEvent {
     /// Words of a line; the numbers behind them are `a`, `b` and `c`.
     enum Kind: UInt8 {
-        case begin, turn, deliver, drop, lead, follow, apply, acknowledge, refuse, abandon, invoke, read, watch, progress
+        case begin, turn, deliver, drop, lead, follow, apply, acknowledge, refuse, abandon, invoke, read, watch,
+            progress
         case crash, powerLoss, stop, start, startFailed, pause, resume, cut, heal, clog, disk, clock, transfer, change
         case snapshot, snapshotCut, install, compact, resumeWatch, keepAlive, phase, removed
     }
@@ -24,7 +25,9 @@ struct TraceEvent {
         var line = "\(milliseconds).\(fraction)ms".leftPadded(14) + "  " + place + "\(kind)"
         if text.utf8CodeUnitCount > 0 { line += " \(text)" }
         let names = TraceEvent.names[kind] ?? ("", "", "")
-        for (name, value) in [(names.0, a), (names.1, b), (names.2, c)] where !name.isEmpty { line += " \(name)=\(value)" }
+        for (name, value) in [(names.0, a), (names.1, b), (names.2, c)] where !name.isEmpty {
+            line += " \(name)=\(value)"
+        }
         return line
     }
 
