@@ -11,6 +11,8 @@ final class PeerCore: Sendable {
     private struct State {
         var delegate: (any PeerDelegate)?
         var links: [MemberID: PeerLink] = [:]
+        /// Links to former members that have not stopped yet.
+        var retired: [PeerLink] = []
         /// The stream of messages that each member has open to us.
         var streams: [MemberID: MessageStream] = [:]
         var hasSaidRemoved = false
@@ -46,12 +48,16 @@ final class PeerCore: Sendable {
 
     func link(_ member: MemberID) -> PeerLink? { state.withLockedValue { $0.links[member] } }
 
-    /// Replaces the table of links by what `change` makes of it, unless the network is stopping.
-    func changeLinks(_ change: (inout [MemberID: PeerLink]) -> Void) {
+    /// Replaces the table of links by what `change` makes of it, unless the network is stopping; it returns the links it
+    /// takes out.
+    func changeLinks(_ change: (inout [MemberID: PeerLink]) -> [PeerLink]) {
         state.withLockedValue { state in
-            if !state.isStopping { change(&state.links) }
+            if !state.isStopping { state.retired += change(&state.links) }
         }
     }
+
+    /// A link that was taken out has stopped.
+    func forget(_ link: PeerLink) { state.withLockedValue { $0.retired.removeAll { $0 === link } } }
 
     // MARK: Streams of messages to us
 
@@ -108,13 +114,15 @@ final class PeerCore: Sendable {
 
     /// Takes no more links or streams from now on; returns those there are.
     func beginStopping() -> (links: [PeerLink], streams: [MessageStream]) {
-        state.withLockedValue { state in
+        dialer.stop()
+        return state.withLockedValue { state in
             state.isStopping = true
             defer {
                 state.links = [:]
+                state.retired = []
                 state.streams = [:]
             }
-            return (Array(state.links.values), Array(state.streams.values))
+            return (Array(state.links.values) + state.retired, Array(state.streams.values))
         }
     }
 

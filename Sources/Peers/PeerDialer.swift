@@ -7,9 +7,18 @@ import TransportSecurity
 struct PeerDialer: Sendable {
     let security: PeerSecurity
     let limits: PeerLimits
+    private let isStopped = NIOLockedValueBox(false)
 
-    /// Connects on `eventLoop`, where `completion` is called once: with a connection on which calls can be made, or with
-    /// the reason.
+    init(security: PeerSecurity, limits: PeerLimits) {
+        self.security = security
+        self.limits = limits
+    }
+
+    /// From here on no completion of `dial` is called: the event loops may be gone.
+    func stop() { isStopped.withLockedValue { $0 = true } }
+
+    /// Connects on `eventLoop`, where `completion` is called once, unless the dialer is stopped: with a connection on which
+    /// calls can be made, or with the reason.
     func dial(
         _ url: PeerURL, on eventLoop: any EventLoop,
         completion: @escaping @Sendable (Result<PeerConnection, RPCStatus>) -> Void
@@ -20,6 +29,10 @@ struct PeerDialer: Sendable {
             do throws(RPCStatus) {
                 result = .success(try await connect(url, on: eventLoop))
             } catch { result = .failure(error) }
+            if isStopped.withLockedValue({ $0 }) {
+                if case .success(let connection) = result { connection.close() }
+                return
+            }
             eventLoop.execute { completion(result) }
         }
     }
@@ -27,9 +40,12 @@ struct PeerDialer: Sendable {
     /// As above, for tasks.
     func connect(_ url: PeerURL, on eventLoop: any EventLoop) async throws(RPCStatus) -> PeerConnection {
         let failure = NIOLockedValueBox<TLSError?>(nil)
-        let pipeline = !url.isSecure ? nil : security.dialling(host: url.host) { error in
-            failure.withLockedValue { if $0 == nil { $0 = error } }
-        }
+        let pipeline =
+            !url.isSecure
+            ? nil
+            : security.dialling(host: url.host) { error in
+                failure.withLockedValue { if $0 == nil { $0 = error } }
+            }
         do throws(RPCStatus) {
             let channel = try await RPCChannel.connect(
                 to: .tcp(host: url.host, port: url.port), on: eventLoop, configuration: configuration,

@@ -16,7 +16,7 @@ package final class PeerNetwork: Sendable {
     private let home: any EventLoop
 
     /// `group` serves incoming connections and links; it must outlive `stop()`. The delegate is held until then.
-    /// Throws `configuration` for bad TLS files or URLs.
+    /// `stop()` must be called in the end, also when `start()` has thrown. Throws `configuration` for bad TLS files or URLs.
     package init(
         configuration: PeerConfiguration, group: any EventLoopGroup, delegate: any PeerDelegate, logger: Logger
     ) throws(PeerError) {
@@ -51,7 +51,8 @@ package final class PeerNetwork: Sendable {
             var addresses: [SocketAddress] = []
             for url in configuration.listenURLs {
                 let listener = GRPCServer.Listener(
-                    address: .tcp(host: url.host, port: url.port), name: "peer", security: url.isSecure ? security : nil)
+                    address: .tcp(host: url.host, port: url.port), name: "peer", security: url.isSecure ? security : nil
+                )
                 do { addresses.append(try await server.bind(listener)) } catch {
                     throw PeerError(.listen, "listening on \(url): \(error)")
                 }
@@ -111,10 +112,8 @@ package final class PeerNetwork: Sendable {
         var started: [PeerLink] = []
         var retired: [PeerLink] = []
         core.changeLinks { links in
-            for (member, link) in links where wanted[member] == nil {
-                retired.append(link)
-                links[member] = nil
-            }
+            retired = links.filter { wanted[$0.key] == nil }.map(\.value)
+            for link in retired { links[link.member] = nil }
             for (member, urls) in wanted {
                 if let link = links[member] {
                     link.change(urls: urls)
@@ -124,6 +123,7 @@ package final class PeerNetwork: Sendable {
                     started.append(link)
                 }
             }
+            return retired
         }
         for link in retired { link.retire() }
         for link in started { link.start() }

@@ -160,7 +160,8 @@ final class SnapshotSending: @unchecked Sendable {
         phase = .dialling
         urlIndex += 1
         failedAttempts += 1
-        let delay = min(limits.backoffMin.nanoseconds << Int64(min(failedAttempts - 1, 4)), limits.backoffMax.nanoseconds)
+        let delay = min(
+            limits.backoffMin.nanoseconds << Int64(min(failedAttempts - 1, 4)), limits.backoffMax.nanoseconds)
         timer = eventLoop.scheduleTask(in: .nanoseconds(delay)) { self.dial() }
     }
 

@@ -176,8 +176,10 @@ import Transport
         let a = try await TestMember(1)
         let b = try await TestMember(2)
         b.knows((a, a.url))
-        let connection = try await PeerDialer(security: PeerSecurity(nil, logger: .init(label: "")), limits: PeerLimits())
-            .connect(PeerURL(b.url), on: group.next())
+        let connection = try await PeerDialer(
+            security: PeerSecurity(nil, logger: .init(label: "")), limits: PeerLimits()
+        )
+        .connect(PeerURL(b.url), on: group.next())
         let stream = connection.channel.stream(
             PeerProtocol.messagesPath, metadata: PeerProtocol.metadata(cluster: 0xc1, from: a.id, to: b.id))
         var message = a.heartbeat(to: b, 1)
@@ -254,7 +256,9 @@ import Transport
         let connection = try await dialer.connect(PeerURL(b.url), on: group.next())
         var metadata = PeerProtocol.metadata(cluster: 0xc1, from: MemberID(1), to: b.id)
         metadata[3].value = "9"
-        for path in [PeerProtocol.messagesPath, PeerProtocol.snapshotPath, PeerProtocol.probePath, PeerProtocol.callPath] {
+        for path in [
+            PeerProtocol.messagesPath, PeerProtocol.snapshotPath, PeerProtocol.probePath, PeerProtocol.callPath,
+        ] {
             let expected = RPCStatus(
                 .failedPrecondition, "peer protocol version 9 is not known; this member speaks 1")
             await #expect(throws: expected) { try await connection.channel.unary(path, [], metadata: metadata) }

@@ -19,7 +19,8 @@ import Wire
     }
 
     @Test(arguments: [
-        "", "http://", "http://a", "http://a:", "http://a:+1", "http://a:65536", "http://:1", "ftp://a:1", "http://::1:2",
+        "", "http://", "http://a", "http://a:", "http://a:+1", "http://a:65536", "http://:1", "ftp://a:1",
+        "http://::1:2",
         "http://a/b:1", "http://a:1/b", "unix://a:1", "http://a b:1", "http://u@a:1",
     ])
     func bad(text: String) { #expect(throws: PeerError.self) { try PeerURL(text) } }

@@ -125,9 +125,12 @@ enum KubernetesObject {
         let namespace = "team-\(random.next(in: 0..<12))"
         let name = "\(app)-\(hex(10))-\(hex(5))"
         let uid = "\(hex(8))-\(hex(4))-4\(hex(3))-\(hex(4))-\(hex(12))"
-        let time = "2026-0\(random.next(in: 1..<10))-1\(random.next(in: 0..<10))T0\(random.next(in: 0..<10)):30:0\(random.next(in: 0..<10))Z"
-        let fields = ["f:metadata", "f:labels", "f:spec", "f:containers", "f:image", "f:resources", "f:status", "f:phase"]
-            .map { "\"\($0)\":{\".\":{}}" }.joined(separator: ",")
+        let time =
+            "2026-0\(random.next(in: 1..<10))-1\(random.next(in: 0..<10))T0\(random.next(in: 0..<10)):30:0\(random.next(in: 0..<10))Z"
+        let fields = [
+            "f:metadata", "f:labels", "f:spec", "f:containers", "f:image", "f:resources", "f:status", "f:phase",
+        ]
+        .map { "\"\($0)\":{\".\":{}}" }.joined(separator: ",")
         let value = """
             {"apiVersion":"v1","kind":"Pod","metadata":{"name":"\(name)","generateName":"\(app)-","namespace":"\(namespace)",\
             "uid":"\(uid)","creationTimestamp":"\(time)","labels":{"app":"\(app)","pod-template-hash":"\(hex(10))"},\

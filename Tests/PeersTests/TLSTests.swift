@@ -110,7 +110,8 @@ final class OpenSSL: @unchecked Sendable {
     /// Messages go both ways between two members.
     private func expectExchange(_ a: TestMember, _ b: TestMember) async throws {
         TestMember.introduce(a, b)
-        #expect(try await eventually { a.isConnected(to: b) && b.isConnected(to: a) }, "\(a.log.lines()) \(b.log.lines())")
+        #expect(
+            try await eventually { a.isConnected(to: b) && b.isConnected(to: a) }, "\(a.log.lines()) \(b.log.lines())")
         for index in 1...200 {
             a.network.send([a.append(to: b, index)])
             b.network.send([b.append(to: a, index)])
@@ -173,7 +174,8 @@ final class OpenSSL: @unchecked Sendable {
         let (more, theirs, ours): ([String], String, String) =
             switch stranger {
             case .withoutCertificate: ([], "certificate required", "the client gave no certificate")
-            case .ofAnotherAuthority: (show("foreign"), "unknown ca", "\"foreign\" was refused: unable to get local issuer")
+            case .ofAnotherAuthority:
+                (show("foreign"), "unknown ca", "\"foreign\" was refused: unable to get local issuer")
             case .expired: (show("expired"), "certificate expired", "certificate has expired")
             case .oldProtocol: (["-tls1_1", "-cipher", "ALL:@SECLEVEL=0"], "protocol version", "protocol")
             case .wrongAddress: (show("elsewhere"), "CONNECTED", "valid for 10.9.8.7, but it comes from 127.0.0.1")
@@ -206,7 +208,8 @@ final class OpenSSL: @unchecked Sendable {
             a.network.setMembers([(b, ["https://127.0.0.1:\(port)"])])
             #expect(
                 try await eventually {
-                    a.log.lines("warning cannot talk to a peer", "peer=2", "url=https://127.0.0.1:\(port)", reason).count
+                    a.log.lines("warning cannot talk to a peer", "peer=2", "url=https://127.0.0.1:\(port)", reason)
+                        .count
                         == 1
                 }, "\(a.log.lines()) \(server.text)")
             #expect(a.network.statuses()[0].isConnected == false)
@@ -240,7 +243,8 @@ final class OpenSSL: @unchecked Sendable {
         let b = try await TestMember(2, tls: files.tls("m2"))
         a.network.setMembers([(b.id, ["http://127.0.0.1:\(b.port)"])])
         b.network.setMembers([(a.id, ["https://127.0.0.1:\(a.port)"])])
-        #expect(try await eventually { !b.log.lines("refused a peer", "HTTP/2 without TLS").isEmpty }, "\(b.log.lines())")
+        #expect(
+            try await eventually { !b.log.lines("refused a peer", "HTTP/2 without TLS").isEmpty }, "\(b.log.lines())")
         #expect(try await eventually { !b.log.lines("cannot talk to a peer", "peer=1").isEmpty }, "\(b.log.lines())")
         #expect(try await eventually { !a.log.lines("cannot talk to a peer", "peer=2").isEmpty }, "\(a.log.lines())")
         await stop(a, b)
@@ -360,14 +364,16 @@ final class OpenSSL: @unchecked Sendable {
         ]
         for (tls, text) in cases {
             let configuration = PeerConfiguration(
-                clusterID: 1, memberID: MemberID(1), listenURLs: [try PeerURL("https://127.0.0.1:0")], tls: tls, seed: 1,
+                clusterID: 1, memberID: MemberID(1), listenURLs: [try PeerURL("https://127.0.0.1:0")], tls: tls,
+                seed: 1,
                 encode: TestCodec.encode, decode: TestCodec.decode)
             let error = #expect(throws: PeerError.self) {
                 try PeerNetwork(
                     configuration: configuration, group: group, delegate: Recorder(name: ""),
                     logger: .init(label: "") { _ in LogLines() })
             }
-            #expect(error?.code == .configuration && error?.message.contains(text) == true, "\(String(describing: error))")
+            #expect(
+                error?.code == .configuration && error?.message.contains(text) == true, "\(String(describing: error))")
         }
     }
 }

@@ -156,7 +156,8 @@ final class Recorder: PeerDelegate {
     func membersBytes() -> Bytes { Bytes(utf8: "members of \(name)") }
 
     func answer(
-        method: UInt32, body: Bytes, from member: MemberID, reply: @escaping @Sendable (Result<Bytes, RPCStatus>) -> Void
+        method: UInt32, body: Bytes, from member: MemberID,
+        reply: @escaping @Sendable (Result<Bytes, RPCStatus>) -> Void
     ) {
         switch method {
         case 1: reply(.success(Bytes(body.array.reversed())))
@@ -209,7 +210,9 @@ final class TestMember: Sendable {
 
     func status(_ other: TestMember) -> PeerStatus? { network.statuses().first { $0.member == other.id } }
     func isConnected(to other: TestMember) -> Bool { status(other)?.isConnected == true }
-    func received(from other: TestMember) -> [Message] { recorder.state.withLockedValue { $0.received[other.id] ?? [] } }
+    func received(from other: TestMember) -> [Message] {
+        recorder.state.withLockedValue { $0.received[other.id] ?? [] }
+    }
 
     /// An append with one entry of `index`.
     func append(to other: TestMember, _ index: Int, bytes: Int = 100) -> Message {

@@ -173,7 +173,9 @@ struct LoopbackTests {
             try await stream.send([1])
             _ = try await stream.next()
             let shutdown = Task { await server.shutdown(gracePeriod: .seconds(5)) }
-            try await Task.sleep(nanoseconds: 100_000_000)
+            while try await !channel.eventLoop.submit({ channel.connection.isGoingAway }).get() {
+                try await Task.sleep(nanoseconds: 5_000_000)
+            }
             #expect(await failure { _ = try await channel.unary(Self.echo, []) }?.code == .unavailable)
             try await stream.send([2])
             same(try await stream.next(), [2])

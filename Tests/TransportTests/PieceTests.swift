@@ -95,6 +95,14 @@ struct PieceTests {
         #expect(UnsafeRawBufferPointer(start: nil, count: 0).isEmpty && table.find(.init(start: nil, count: 0)) == nil)
     }
 
+    @Test func methodsMayHaveLimitsOfTheirOwn() {
+        let table = RPCMethodTable([("/a.B/C", .unary), ("/a.B/D", .unary)], messageBytesMax: [10, .max])
+        #expect(text("/a.B/C").withUnsafeBytes { table.find($0)?.messageBytesMax } == 10)
+        #expect(text("/a.B/D").withUnsafeBytes { table.find($0)?.messageBytesMax } == .max)
+        let unlimited = RPCMethodTable([("/a.B/C", .unary)])
+        #expect(text("/a.B/C").withUnsafeBytes { unlimited.find($0)?.messageBytesMax } == .max)
+    }
+
     @Test func tokenBucketAllowsBurstThenRate() {
         let start = NIODeadline.uptimeNanoseconds(1_000_000_000)
         var bucket = TokenBucket(burst: 10, perSecond: 5, now: start)

@@ -161,6 +161,9 @@ final class HTTPConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler
         switch spoken {
         case .http2:
             guard listener.isGRPCEnabled else { return context.close(promise: nil) }
+            // HTTP/2 has no use for one direction alone. And where both may end apart, a write that fails while the end of
+            // the input is being read trips an assertion of NIO (2.101, debug builds).
+            try? context.channel.syncOptions?.setOption(.allowRemoteHalfClosure, value: false)
             let connection = ServerConnection(loop: loop, info: info, responder: responder, transport: self)
             state = .http2(connection)
             connection.flush()
