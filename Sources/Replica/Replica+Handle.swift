@@ -177,11 +177,11 @@ extension Replica {
     private func append(_ ready: Ready, to effects: inout ReplicaEffects) {
         if let hardState = ready.hardState { waitingHardState = hardState }
         guard ready.mustSync || !ready.appends.isEmpty || !ready.messagesAfterAppend.isEmpty else { return }
-        // A sole voter commits what is durable, unless a membership change is among it or before it and not applied: the
-        // quorum that counts for these entries is then not known yet. And the state machine must have been given
-        // everything before.
+        // A member that is alone commits what is durable, unless a membership change is among it or before it and not
+        // applied: the quorum that counts for these entries is then not known yet. And the state machine must have been
+        // given everything before. (Beside learners a sole voter could too, but they are to be told of the commit.)
         var isOwnWord = false
-        if let first = ready.appends.first, let last = ready.appends.last, isSoleVoterLeader,
+        if let first = ready.appends.first, let last = ready.appends.last, isSoleVoterLeader, !hasPeers,
             first.index == handedOut.advanced(by: 1), !raft.hasUnappliedChange,
             ready.appends.allSatisfy({ $0.kind == .normal })
         {

@@ -69,7 +69,7 @@ package struct AppendBatch: Sendable {
     package let mustSync: Bool
     /// To be sent once this batch is durable.
     package let messagesAfterAppend: [Message]
-    /// Durable means committed: this member is the only voter. The entries go to the state machine straight from the
+    /// Durable means committed: this member is the only one. The entries go to the state machine straight from the
     /// log's owner, without asking the replica, which counts them as handed out.
     package let commitsWhenDurable: Bool
 }

@@ -4,8 +4,11 @@
 //
 // Files of a data directory:
 //   lock        held while a process uses the directory
-//   store/      the backend (LMDB: data.mdb)
+//   store/      the backend (LMDB: data.mdb), and the image that is being received (see SnapshotInstall)
 //   wal/        the write-ahead log's segments
+//
+// The log says whose directory it is. The founders' log begins after entry 1 of term 1, where their common first state
+// stands; a joiner's begins at 0 and its store holds nothing, so that it can only begin with an image.
 //
 // Invariant: the backend never holds the effect of an entry that the log has not made durable, because only committed
 // entries are applied and a member commits only what its own log holds.
