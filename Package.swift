@@ -172,11 +172,19 @@ let package = Package(
         tests("ConformanceTests", ["Conformance", "Client", "Transport", "Wire", "Primitives", nio, posix, protobuf]),
         tests("ResourceStoreTests", ["ResourceStore", "Client", "Wire", nio, logging, yams]),
         tests("ClientTests", ["Client", "martletctl", "Wire", "Primitives", arguments, protobuf]),
+        // Processes, clients and folders for the tests from outside.
+        library(
+            "TestSupport", ["Client", "Transport", "Wire", nio, posix, concurrencyHelpers], path: "Tests/TestSupport"),
         tests(
             "ServerTests",
             [
-                "Server", "StateMachine", "Client", "Transport", "Wire", "Primitives", nio, posix, concurrencyHelpers,
-                protobuf,
+                "TestSupport", "Server", "StateMachine", "Client", "Transport", "Wire", "Primitives", nio, posix,
+                concurrencyHelpers, protobuf,
+            ]),
+        tests(
+            "ClusterTests",
+            [
+                "TestSupport", "Client", "Transport", "Wire", "Primitives", nio, posix, concurrencyHelpers, protobuf,
             ]),
     ]
 )

@@ -1,5 +1,6 @@
 import Foundation
 import Primitives
+import TestSupport
 import Wire
 
 /// Draws calls from a seed: few keys, so that everything meets everything; every option; and a share of nonsense.

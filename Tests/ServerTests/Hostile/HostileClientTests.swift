@@ -2,6 +2,7 @@ import Client
 import Foundation
 import Primitives
 import SwiftProtobuf
+import TestSupport
 import Testing
 import Transport
 import Wire

@@ -1,6 +1,7 @@
 import Client
 import Foundation
 import Primitives
+import TestSupport
 import Wire
 
 /// What the store should hold: the history seen so far, folded. One checker lives through all rounds.

@@ -1,6 +1,7 @@
 import Client
 import Foundation
 import Primitives
+import TestSupport
 import Transport
 import Wire
 

@@ -1,6 +1,7 @@
 import Client
 import Foundation
 import NIOConcurrencyHelpers
+import TestSupport
 import Testing
 import Wire
 

@@ -1,5 +1,6 @@
 import Client
 import Foundation
+import TestSupport
 import Wire
 
 /// Replaces what must differ between two servers: identities, ports, sizes, terms, times and versions.

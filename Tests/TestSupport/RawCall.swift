@@ -1,16 +1,18 @@
-import Foundation
+package import Foundation
 
 /// One gRPC call spoken frame by frame over a socket of its own, for clients that behave as no library would.
 /// Blocking: use it from `onThread`.
-final class RawCall: Sendable {
-    let socket: RawSocket
+package final class RawCall: Sendable {
+    package let socket: RawSocket
 
-    static let preface = Array("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".utf8)
+    package static let preface = Array("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".utf8)
     /// The largest window HTTP/2 knows; the default is 65535.
     private static let windowMax: UInt32 = 0x7fff_ffff
 
     /// Opens the connection and the stream, with windows that never hold the server back.
-    init(port: Int, path: String, message: Data, timeoutSeconds: Int = 60, receiveBufferBytes: Int32? = nil) throws {
+    package init(port: Int, path: String, message: Data, timeoutSeconds: Int = 60, receiveBufferBytes: Int32? = nil)
+        throws
+    {
         socket = try RawSocket(port: port, timeoutSeconds: timeoutSeconds, receiveBufferBytes: receiveBufferBytes)
         var bytes = Self.preface
         // SETTINGS_INITIAL_WINDOW_SIZE (4)
@@ -23,10 +25,10 @@ final class RawCall: Sendable {
     }
 
     /// Says that no more messages come; a unary call is answered after this.
-    func halfClose() throws { try socket.send(Self.frame(type: 0, flags: 1, stream: 1, [])) }
+    package func halfClose() throws { try socket.send(Self.frame(type: 0, flags: 1, stream: 1, [])) }
 
     /// Reads and drops everything until the stream ends; the bytes of DATA frames. Settings and pings are acknowledged.
-    func drain() throws -> Int {
+    package func drain() throws -> Int {
         var pending: [UInt8] = []
         var position = 0
         var dataBytes = 0
@@ -55,18 +57,18 @@ final class RawCall: Sendable {
         }
     }
 
-    static func frame(type: UInt8, flags: UInt8, stream: UInt32, _ payload: [UInt8]) -> [UInt8] {
+    package static func frame(type: UInt8, flags: UInt8, stream: UInt32, _ payload: [UInt8]) -> [UInt8] {
         let length = UInt32(payload.count)
         return [UInt8(length >> 16 & 0xff), UInt8(length >> 8 & 0xff), UInt8(length & 0xff), type, flags]
             + bigEndian(stream) + payload
     }
 
-    static func bigEndian(_ value: UInt32) -> [UInt8] {
+    package static func bigEndian(_ value: UInt32) -> [UInt8] {
         [UInt8(value >> 24), UInt8(value >> 16 & 0xff), UInt8(value >> 8 & 0xff), UInt8(value & 0xff)]
     }
 
     /// A header block without Huffman codes and without the dynamic table. Source: RFC 7541, section 6.
-    static func headers(_ path: String) -> [UInt8] {
+    package static func headers(_ path: String) -> [UInt8] {
         // :method POST, :scheme http, then :path and :authority as literals with indexed names.
         [0x83, 0x86, 0x04] + literal(path) + [0x01] + literal("localhost")
             + [0x0f, 0x10] + literal("application/grpc") + [0x00] + literal("te") + literal("trailers")
@@ -76,7 +78,7 @@ final class RawCall: Sendable {
 }
 
 /// Runs blocking work on a thread of its own, so that the pool of the tests' tasks stays free.
-func onThread<T: Sendable>(_ body: @escaping @Sendable () throws -> T) async throws -> T {
+package func onThread<T: Sendable>(_ body: @escaping @Sendable () throws -> T) async throws -> T {
     try await withCheckedThrowingContinuation { continuation in
         Thread.detachNewThread { continuation.resume(with: Result { try body() }) }
     }

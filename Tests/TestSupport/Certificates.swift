@@ -1,11 +1,11 @@
 import Foundation
 
 /// A certificate authority and what it signed, made by the `openssl` command in a folder.
-struct Certificates: Sendable {
-    let folder: TemporaryFolder
-    var authority: String { folder.path("ca.crt") }
+package struct Certificates: Sendable {
+    package let folder: TemporaryFolder
+    package var authority: String { folder.path("ca.crt") }
 
-    init(name: String = "test CA") async throws {
+    package init(name: String = "test CA") async throws {
         folder = try TemporaryFolder("tls")
         try await Self.openssl([
             "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
@@ -13,11 +13,11 @@ struct Certificates: Sendable {
         ])
     }
 
-    func certificate(_ name: String) -> String { folder.path(name + ".crt") }
-    func key(_ name: String) -> String { folder.path(name + ".key") }
+    package func certificate(_ name: String) -> String { folder.path(name + ".crt") }
+    package func key(_ name: String) -> String { folder.path(name + ".key") }
 
     /// Makes NAME.crt and NAME.key for 127.0.0.1, for servers and clients alike. An existing pair is replaced.
-    func issue(_ name: String, serial: Int, commonName: String = "localhost") async throws {
+    package func issue(_ name: String, serial: Int, commonName: String = "localhost") async throws {
         let request = folder.path(name + ".csr")
         let extensions = folder.path(name + ".ext")
         let text = "subjectAltName=DNS:localhost,IP:127.0.0.1\nextendedKeyUsage=serverAuth,clientAuth\n"
@@ -39,7 +39,7 @@ struct Certificates: Sendable {
     }
 
     /// The serial number of the certificate that a server shows, in hexadecimal.
-    static func serial(port: Int, _ files: Certificates, client: String) async throws -> String {
+    package static func serial(port: Int, _ files: Certificates, client: String) async throws -> String {
         let shown = try await Shell.run([
             "openssl", "s_client", "-connect", "127.0.0.1:\(port)", "-CAfile", files.authority, "-cert",
             files.certificate(client), "-key", files.key(client), "-alpn", "h2",

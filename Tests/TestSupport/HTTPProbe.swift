@@ -2,15 +2,15 @@ import Foundation
 import Glibc
 
 /// HTTP/1.1 by hand over a blocking socket, so that no client of ours hides what the server sends.
-enum HTTPProbe {
-    struct Answer: Sendable {
-        var status: Int
-        var head: String
-        var body: String
+package enum HTTPProbe {
+    package struct Answer: Sendable {
+        package var status: Int
+        package var head: String
+        package var body: String
     }
 
     /// One GET on a connection of its own.
-    static func get(port: Int, _ target: String, timeoutSeconds: Int = 5) async throws -> Answer {
+    package static func get(port: Int, _ target: String, timeoutSeconds: Int = 5) async throws -> Answer {
         let request = "GET \(target) HTTP/1.1\r\nHost: 127.0.0.1:\(port)\r\nConnection: close\r\n\r\n"
         let bytes = try await exchange(port: port, Array(request.utf8), timeoutSeconds: timeoutSeconds)
         let text = String(decoding: bytes, as: UTF8.self)
@@ -23,7 +23,7 @@ enum HTTPProbe {
     }
 
     /// Sends bytes and returns all that comes back until the server closes or the time is up.
-    static func exchange(port: Int, _ bytes: [UInt8], timeoutSeconds: Int = 5) async throws -> [UInt8] {
+    package static func exchange(port: Int, _ bytes: [UInt8], timeoutSeconds: Int = 5) async throws -> [UInt8] {
         try await onThread {
             let socket = try RawSocket(port: port, timeoutSeconds: timeoutSeconds)
             try socket.send(bytes)
@@ -45,11 +45,11 @@ enum HTTPProbe {
 }
 
 /// A TCP connection to loopback. Blocking; used from one task at a time.
-final class RawSocket: Sendable {
+package final class RawSocket: Sendable {
     private let descriptor: Int32
 
     /// `receiveBufferBytes`: the kernel's buffer, small to make the peer feel a slow reader.
-    init(port: Int, timeoutSeconds: Int = 5, receiveBufferBytes: Int32? = nil) throws {
+    package init(port: Int, timeoutSeconds: Int = 5, receiveBufferBytes: Int32? = nil) throws {
         descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
         guard descriptor >= 0 else { throw TestFailure("no socket: \(String(cString: strerror(errno)))") }
         if var size = receiveBufferBytes {
@@ -67,16 +67,15 @@ final class RawSocket: Sendable {
                 connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
             }
         }
+        // The socket is closed by `deinit`, which runs when a complete object's initialiser throws.
         guard result == 0 else {
-            let reason = String(cString: strerror(errno))
-            close(descriptor)
-            throw TestFailure("cannot connect to port \(port): \(reason)")
+            throw TestFailure("cannot connect to port \(port): \(String(cString: strerror(errno)))")
         }
     }
 
     deinit { close(descriptor) }
 
-    func send(_ bytes: [UInt8]) throws {
+    package func send(_ bytes: [UInt8]) throws {
         var rest = bytes[...]
         while !rest.isEmpty {
             let count = rest.withUnsafeBytes {
@@ -88,19 +87,19 @@ final class RawSocket: Sendable {
     }
 
     /// At most `limit` bytes; empty at the end of the stream, nil when nothing came in time.
-    func receive(atMost limit: Int = 64 << 10) -> [UInt8]? {
+    package func receive(atMost limit: Int = 64 << 10) -> [UInt8]? {
         var buffer = [UInt8](repeating: 0, count: limit)
         let count = recv(descriptor, &buffer, limit, 0)
         if count < 0 { return errno == EAGAIN ? nil : [] }
         return Array(buffer.prefix(count))
     }
 
-    func receiveUntilClosed() -> [UInt8] {
+    package func receiveUntilClosed() -> [UInt8] {
         var all: [UInt8] = []
         while let part = receive(), !part.isEmpty { all += part }
         return all
     }
 
     /// Sends no more; the other direction stays open.
-    func finishSending() { shutdown(descriptor, Int32(SHUT_WR)) }
+    package func finishSending() { shutdown(descriptor, Int32(SHUT_WR)) }
 }

@@ -1,12 +1,12 @@
-import Client
-import Foundation
+package import Client
+package import Foundation
 import Transport
-import Wire
+package import Wire
 
 /// Requests as Kubernetes shapes them, and short forms for the tests.
 extension EtcdClient {
     @discardableResult
-    func put(_ key: String, _ value: Data, lease: Int64 = 0) async throws -> Int64 {
+    package func put(_ key: String, _ value: Data, lease: Int64 = 0) async throws -> Int64 {
         var request = Etcdserverpb_PutRequest()
         request.key = Data(key.utf8)
         request.value = value
@@ -15,16 +15,16 @@ extension EtcdClient {
     }
 
     @discardableResult
-    func put(_ key: String, _ value: String) async throws -> Int64 { try await put(key, Data(value.utf8)) }
+    package func put(_ key: String, _ value: String) async throws -> Int64 { try await put(key, Data(value.utf8)) }
 
     @discardableResult
-    func delete(_ key: String) async throws -> Int64 {
+    package func delete(_ key: String) async throws -> Int64 {
         var request = Etcdserverpb_DeleteRangeRequest()
         request.key = Data(key.utf8)
         return try await deleteRange(request).header.revision
     }
 
-    func get(_ key: String, revision: Int64 = 0) async throws -> Etcdserverpb_RangeResponse {
+    package func get(_ key: String, revision: Int64 = 0) async throws -> Etcdserverpb_RangeResponse {
         var request = Etcdserverpb_RangeRequest()
         request.key = Data(key.utf8)
         request.revision = revision
@@ -32,7 +32,7 @@ extension EtcdClient {
     }
 
     /// All keys from `start` (or the prefix itself) to the prefix's end.
-    func list(
+    package func list(
         _ prefix: String, from start: Data? = nil, limit: Int64 = 0, revision: Int64 = 0, countOnly: Bool = false
     ) async throws -> Etcdserverpb_RangeResponse {
         var request = Etcdserverpb_RangeRequest()
@@ -44,7 +44,7 @@ extension EtcdClient {
         return try await range(request)
     }
 
-    func compact(_ revision: Int64, isPhysical: Bool = false) async throws {
+    package func compact(_ revision: Int64, isPhysical: Bool = false) async throws {
         var request = Etcdserverpb_CompactionRequest()
         request.revision = revision
         request.physical = isPhysical
@@ -52,7 +52,7 @@ extension EtcdClient {
     }
 
     /// Kubernetes' OptimisticPut: writes when the key's modification revision is `expected` (0: does not exist).
-    func optimisticPut(
+    package func optimisticPut(
         _ key: String, _ value: Data, expected: Int64, getOnFailure: Bool
     ) async throws -> Etcdserverpb_TxnResponse {
         var request = Etcdserverpb_TxnRequest()
@@ -66,7 +66,7 @@ extension EtcdClient {
     }
 
     /// Kubernetes' OptimisticDelete.
-    func optimisticDelete(_ key: String, expected: Int64) async throws -> Etcdserverpb_TxnResponse {
+    package func optimisticDelete(_ key: String, expected: Int64) async throws -> Etcdserverpb_TxnResponse {
         var request = Etcdserverpb_TxnRequest()
         request.compare = [Self.modCompare(key, expected)]
         var delete = Etcdserverpb_RequestOp()
@@ -93,7 +93,7 @@ extension EtcdClient {
 
     /// Many keys with one value each, 100 to a transaction. Returns the last revision.
     @discardableResult
-    func fill(_ prefix: String, count: Int, value: Data) async throws -> Int64 {
+    package func fill(_ prefix: String, count: Int, value: Data) async throws -> Int64 {
         var revision: Int64 = 0
         // A transaction stays below the limits of operations and of bytes.
         let batch = max(1, min(100, (1 << 20) / max(value.count, 1)))
@@ -110,14 +110,16 @@ extension EtcdClient {
         return revision
     }
 
-    static func prefixEnd(_ prefix: String) -> Data {
+    package static func prefixEnd(_ prefix: String) -> Data {
         var end = Data(prefix.utf8)
         end[end.count - 1] += 1
         return end
     }
 
     /// A watch of a prefix as Kubernetes opens it.
-    static func watchRequest(_ prefix: String, from revision: Int64, id: Int64 = 0) -> Etcdserverpb_WatchCreateRequest {
+    package static func watchRequest(_ prefix: String, from revision: Int64, id: Int64 = 0)
+        -> Etcdserverpb_WatchCreateRequest
+    {
         var request = Etcdserverpb_WatchCreateRequest()
         request.key = Data(prefix.utf8)
         request.rangeEnd = prefixEnd(prefix)
@@ -130,13 +132,15 @@ extension EtcdClient {
 }
 
 /// Code and text of the error that `body` ends with, or nil.
-func failure(isolation: isolated (any Actor)? = #isolation, of body: () async throws -> Void) async -> ClientError? {
+package func failure(isolation: isolated (any Actor)? = #isolation, of body: () async throws -> Void) async
+    -> ClientError?
+{
     do { try await body() } catch { return error as? ClientError ?? ClientError(.unknown, "\(error)") }
     return nil
 }
 
 /// Repeats `condition` until it holds; throws when it does not within `limit`.
-func eventually(
+package func eventually(
     _ what: String, within limit: Duration = .seconds(10), isolation: isolated (any Actor)? = #isolation,
     _ condition: () async throws -> Bool
 ) async throws {

@@ -1,13 +1,13 @@
-import Foundation
+package import Foundation
 import NIOConcurrencyHelpers
 
 /// A process started by a test. It is ended by its process identifier, at the latest when the test program ends.
-final class ChildProcess: Sendable {
-    let pid: pid_t
+package final class ChildProcess: Sendable {
+    package let pid: pid_t
     private let status = NIOLockedValueBox<Int32?>(nil)
 
     /// Starts `arguments[0]`. Output and errors go to the end of the files given.
-    init(
+    package init(
         _ arguments: [String], environment extra: [String: String] = [:], input: String = "/dev/null",
         output: String, errors: String
     ) throws {
@@ -46,7 +46,7 @@ final class ChildProcess: Sendable {
     }
 
     /// The exit code, or 128 and the signal's number; nil while the process runs.
-    var exitStatus: Int32? {
+    package var exitStatus: Int32? {
         status.withLockedValue { status in
             if let status { return status }
             var raw: Int32 = 0
@@ -57,14 +57,14 @@ final class ChildProcess: Sendable {
         }
     }
 
-    func signal(_ number: Int32) {
+    package func signal(_ number: Int32) {
         status.withLockedValue { status in
             if status == nil { kill(pid, number) }
         }
     }
 
     /// Waits for the end of the process; nil when it still runs after `limit`.
-    func wait(atMost limit: Duration) async -> Int32? {
+    package func wait(atMost limit: Duration) async -> Int32? {
         let deadline = ContinuousClock.now + limit
         var pause = Duration.microseconds(500)
         while true {

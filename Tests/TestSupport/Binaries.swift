@@ -1,25 +1,25 @@
 import Foundation
 
 /// Where the programs are that the tests start. A missing one is a failure, never a reason to skip.
-enum Binaries {
-    static func martlet() throws -> String {
+package enum Binaries {
+    package static func martlet() throws -> String {
         if let folder = environment("MARTLET_BIN") { return try executable(folder + "/martlet", "MARTLET_BIN") }
         let beside = URL(fileURLWithPath: testBundlePath()).deletingLastPathComponent().path
         return try executable(beside + "/martlet", "MARTLET_BIN (unset; `make test` sets it)")
     }
 
-    static func etcd() throws -> String { try reference("etcd") }
+    package static func etcd() throws -> String { try reference("etcd") }
 
     /// The `etcdctl` of the distribution, 3.4, and where that is missing the reference's own.
-    static func etcdctl() throws -> String {
+    package static func etcdctl() throws -> String {
         let installed = "/usr/bin/etcdctl"
         return FileManager.default.isExecutableFile(atPath: installed) ? installed : try reference("etcdctl")
     }
 
     /// The `etcdctl` that belongs to the reference server.
-    static func referenceEtcdctl() throws -> String { try reference("etcdctl") }
+    package static func referenceEtcdctl() throws -> String { try reference("etcdctl") }
 
-    static func environment(_ name: String) -> String? {
+    package static func environment(_ name: String) -> String? {
         ProcessInfo.processInfo.environment[name].flatMap { $0.isEmpty ? nil : $0 }
     }
 

@@ -1,15 +1,15 @@
 import Foundation
 
 /// Runs a command to its end.
-enum Shell {
-    struct Result: Sendable {
-        var exitStatus: Int32
-        var output: String
-        var errors: String
+package enum Shell {
+    package struct Result: Sendable {
+        package var exitStatus: Int32
+        package var output: String
+        package var errors: String
     }
 
     /// Runs a command with `input` as its standard input; throws when it does not end in time.
-    static func run(
+    package static func run(
         _ arguments: [String], environment: [String: String] = [:], input: String = "",
         atMost limit: Duration = .seconds(30)
     ) async throws -> Result {
@@ -29,20 +29,20 @@ enum Shell {
     }
 
     /// A file as text, bytes that are not UTF-8 replaced.
-    static func read(_ path: String) -> String {
+    package static func read(_ path: String) -> String {
         String(decoding: FileManager.default.contents(atPath: path) ?? Data(), as: UTF8.self)
     }
 }
 
 /// A folder of its own for one test.
-struct TemporaryFolder: Sendable {
-    let root: String
+package struct TemporaryFolder: Sendable {
+    package let root: String
 
-    init(_ name: String) throws {
+    package init(_ name: String) throws {
         root = NSTemporaryDirectory() + "/martlet-\(name)-\(UUID().uuidString.prefix(8))"
         try FileManager.default.createDirectory(atPath: root, withIntermediateDirectories: true)
     }
 
-    func path(_ name: String) -> String { root + "/" + name }
-    func remove() { try? FileManager.default.removeItem(atPath: root) }
+    package func path(_ name: String) -> String { root + "/" + name }
+    package func remove() { try? FileManager.default.removeItem(atPath: root) }
 }

@@ -2,10 +2,10 @@ import Foundation
 import NIOConcurrencyHelpers
 
 /// Ports on loopback that nobody listens on, below those the kernel gives to outgoing connections.
-enum Ports {
+package enum Ports {
     private static let given = NIOLockedValueBox<Set<UInt16>>([])
 
-    static func free() throws -> Int {
+    package static func free() throws -> Int {
         for _ in 0..<1000 {
             let port = UInt16.random(in: 20_000..<32_000)
             if given.withLockedValue({ $0.insert(port).inserted }), canBind(port) { return Int(port) }

@@ -1,0 +1,237 @@
+import Client
+import Foundation
+import Primitives
+import TestSupport
+import Wire
+
+/// Makes things go wrong, by a schedule that the seed decides, and mends them again. One task.
+struct Nemesis {
+    enum Fault: CaseIterable {
+        case kill
+        case killLeader
+        case killAll
+        case terminateLeader
+        case pause
+        case pauseLeader
+        case silence
+        case silenceLeader
+        case breakLinks
+        case oneWay
+        case halves
+        case flap
+        case moveLeader
+        case replace
+    }
+
+    private let cluster: TestCluster
+    private let links: Links
+    private var random: PRNG
+    private let start = ContinuousClock.now
+    /// What was done, and when.
+    private(set) var timeline: [String] = []
+
+    init(_ cluster: TestCluster, seed: UInt64) throws {
+        guard let links = cluster.links else { throw TestFailure("the chaos test needs links that can be cut") }
+        self.cluster = cluster
+        self.links = links
+        random = PRNG(seed: seed)
+    }
+
+    /// Faults, one or two at a time, until the deadline; then everything is mended.
+    mutating func run(until deadline: ContinuousClock.Instant) async throws {
+        while ContinuousClock.now < deadline {
+            try checkAlive()
+            let fault = Fault.allCases[random.next(in: 0..<Fault.allCases.count)]
+            try await cause(fault)
+            try await mend()
+            try await pause(milliseconds: 100..<2500)
+        }
+        try await mend()
+    }
+
+    private mutating func note(_ text: String) {
+        let time = ContinuousClock.now - start
+        timeline.append("\(Double(time.components.seconds) + Double(time.components.attoseconds) / 1e18): \(text)")
+    }
+
+    /// Nobody may end by himself.
+    private func checkAlive() throws {
+        for member in cluster.members where !member.isRunning {
+            throw TestFailure("\(member.name) has ended by itself")
+        }
+    }
+
+    private mutating func pause(milliseconds range: Range<Int>) async throws {
+        try await Task.sleep(for: .milliseconds(random.next(in: range)))
+    }
+
+    private mutating func anyMember() -> TestMember {
+        let members = cluster.members
+        return members[random.next(in: 0..<members.count)]
+    }
+
+    /// The leader, if one is known soon.
+    private mutating func leaderOrAny() async -> TestMember {
+        if let leader = try? await cluster.leader(within: .seconds(2)) { return leader }
+        return anyMember()
+    }
+
+    private mutating func cause(_ fault: Fault) async throws {
+        switch fault {
+        case .kill: try await kill(anyMember())
+        case .killLeader: try await kill(await leaderOrAny())
+        case .killAll:
+            note("kill all")
+            for member in cluster.members { member.server.signal(SIGKILL) }
+            for member in cluster.members { await member.server.killHard() }
+            try await pause(milliseconds: 0..<1000)
+        case .terminateLeader:
+            let leader = await leaderOrAny()
+            note("terminate \(leader.name)")
+            guard await leader.server.terminate() != nil else {
+                throw TestFailure("SIGTERM did not end \(leader.name)")
+            }
+            try await pause(milliseconds: 0..<1500)
+        case .pause: try await stop(anyMember())
+        case .pauseLeader: try await stop(await leaderOrAny())
+        case .silence: try await cut(.silent, anyMember())
+        case .silenceLeader: try await cut(.silent, await leaderOrAny())
+        case .breakLinks: try await cut(.broken, await leaderOrAny())
+        case .oneWay: try await cutOneWay()
+        case .halves: try await split()
+        case .flap: try await flap()
+        case .moveLeader: await moveLeader()
+        case .replace: try await replace()
+        }
+    }
+
+    private mutating func kill(_ member: TestMember) async throws {
+        note("kill \(member.name)")
+        await member.server.killHard()
+        try await pause(milliseconds: 0..<3000)
+        // Another one while the first is away: without quorum, in a cluster of three.
+        if random.chance(oneIn: 4) {
+            let other = anyMember()
+            note("kill \(other.name) too")
+            await other.server.killHard()
+            try await pause(milliseconds: 0..<2000)
+        }
+    }
+
+    private mutating func stop(_ member: TestMember) async throws {
+        note("stop \(member.name)")
+        member.server.signal(SIGSTOP)
+        try await pause(milliseconds: 100..<4000)
+        if random.chance(oneIn: 5) { await member.server.killHard() }
+    }
+
+    private mutating func cut(_ condition: Links.Condition, _ member: TestMember) async throws {
+        note("\(condition) links of \(member.name)")
+        links.set(condition, between: member.name, and: cluster.members.map(\.name))
+        try await pause(milliseconds: 200..<4000)
+        if random.chance(oneIn: 4) {
+            note("kill \(member.name) behind its links")
+            await member.server.killHard()
+        }
+    }
+
+    private mutating func cutOneWay() async throws {
+        let member = await leaderOrAny()
+        let others = cluster.members.map(\.name).filter { $0 != member.name }
+        let isOutgoing = random.chance(oneIn: 2)
+        let condition: Links.Condition = random.chance(oneIn: 2) ? .silent : .broken
+        note("\(condition) links \(isOutgoing ? "from" : "to") \(member.name)")
+        for other in others where !random.chance(oneIn: 4) {
+            links.set(condition, from: isOutgoing ? member.name : other, to: isOutgoing ? other : member.name)
+        }
+        try await pause(milliseconds: 200..<4000)
+    }
+
+    private mutating func split() async throws {
+        var names = cluster.members.map(\.name)
+        for place in names.indices { names.swapAt(place, random.next(in: 0..<names.count)) }
+        let size = 1 + random.next(in: 0..<names.count - 1)
+        note("split \(names.prefix(size)) from \(names.dropFirst(size))")
+        for name in names.prefix(size) {
+            links.set(.silent, between: name, and: Array(names.dropFirst(size)))
+        }
+        try await pause(milliseconds: 300..<4000)
+    }
+
+    /// Links that break and mend all the time.
+    private mutating func flap() async throws {
+        note("links break again and again")
+        for _ in 0..<12 {
+            let (one, other) = (anyMember().name, anyMember().name)
+            if one != other { links.set(random.chance(oneIn: 2) ? .broken : .silent, from: one, to: other) }
+            try await pause(milliseconds: 20..<300)
+            if random.chance(oneIn: 2) { links.openAll() }
+        }
+    }
+
+    private mutating func moveLeader() async {
+        let leader = await leaderOrAny()
+        let target = anyMember()
+        note("move leadership from \(leader.name) to \(target.name)")
+        guard let id = (await target.status())?.header.memberID else { return }
+        // It may be refused, or not come about.
+        _ = try? await leader.client.moveLeader(to: id)
+    }
+
+    /// Removes a member, dead or alive, and lets another one join in its place.
+    private mutating func replace() async throws {
+        let victim = anyMember()
+        guard let id = (await victim.status())?.header.memberID else { return }
+        let others = cluster.members.filter { $0 !== victim }
+        let client = cluster.client(others, timeoutSeconds: 5)
+        if random.chance(oneIn: 2) { await victim.server.killHard() }
+        note("replace \(victim.name)")
+        try await eventually("\(victim.name) is removed", within: .seconds(30)) {
+            do throws(ClientError) {
+                _ = try await client.memberRemove(id: id)
+                return true
+            } catch {
+                // The removal of an attempt that was not answered.
+                return error.message == "etcdserver: member not found"
+            }
+        }
+        if victim.isRunning, await victim.server.waitForEnd(within: .seconds(20)) == nil {
+            throw TestFailure("\(victim.name) runs on after its removal")
+        }
+        await cluster.forget(victim)
+        let newcomer = try await cluster.newcomer()
+        note("\(newcomer.name) joins")
+        var add = Etcdserverpb_MemberAddRequest()
+        add.peerUrls = [newcomer.peerURL]
+        let isLearner = random.chance(oneIn: 2)
+        add.isLearner = isLearner
+        let request = add
+        try await eventually("\(newcomer.name) is added", within: .seconds(30)) {
+            let error = await failure { _ = try await client.memberAdd(request) }
+            return error == nil || error?.message == "etcdserver: Peer URLs already exists"
+        }
+        try newcomer.server.launch()
+        try await newcomer.waitUntilAnswering(within: .seconds(30))
+        if isLearner {
+            let newID = try await newcomer.id()
+            try await eventually("\(newcomer.name) is promoted", within: .seconds(30)) {
+                let error = await failure { _ = try await client.memberPromote(id: newID) }
+                return error == nil || error?.message == "etcdserver: can only promote a learner member"
+            }
+        }
+        await client.close()
+    }
+
+    /// Everything runs and is connected again.
+    private mutating func mend() async throws {
+        links.openAll()
+        for member in cluster.members {
+            member.server.signal(SIGCONT)
+            // Starts may fail for want of others to ask; never by themselves.
+            if !member.isRunning { try member.server.launch() }
+        }
+        // Sometimes the next fault comes while the cluster still recovers.
+        if random.chance(oneIn: 3) { return }
+        _ = try await cluster.leader(within: .seconds(20))
+    }
+}

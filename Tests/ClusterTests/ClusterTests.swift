@@ -1,0 +1,11 @@
+import Testing
+
+/// Tests of clusters from outside: three and five members, each a process of its own on loopback, real clients, and links
+/// between the members that a test can cut.
+///
+/// `make test` sets the environment as for `ServerTests`: `MARTLET_BIN` and `MARTLET_REFERENCE`. `MARTLET_SOAK=1` lets the
+/// chaos test run for hours.
+///
+/// The suites run one after another: every one of them starts processes that need the machine's time.
+@Suite("Cluster", .serialized, .timeLimit(.minutes(10)))
+enum ClusterTests {}

@@ -1,0 +1,177 @@
+import Client
+import Foundation
+import TestSupport
+import Testing
+import Transport
+import Wire
+
+extension ClusterTests {
+    @Suite("recovery") struct Recovery {
+        @Test("--force-new-cluster makes one member the whole cluster, and others can join it")
+        func forceNewCluster() async throws {
+            try await withCluster(3) { cluster in
+                try await cluster[0].client.fill("f/", count: 300, value: Data(repeating: 5, count: 300))
+                try await cluster.waitUntilEqual()
+                let survivor = cluster[1]
+                for member in cluster.members { await member.server.killHard() }
+                for member in cluster.members where member !== survivor { await cluster.forget(member) }
+                try survivor.server.launch(["--force-new-cluster"])
+                try await survivor.server.waitUntilServing()
+                #expect(try await survivor.client.memberList().members.map(\.name) == [survivor.name])
+                #expect(try await survivor.client.list("f/", countOnly: true).count == 300)
+                try await survivor.client.put("f/alone", "1")
+                // The next start is an ordinary one.
+                await survivor.server.killHard()
+                try await survivor.server.start()
+                let newcomer = try await cluster.newcomer()
+                try await survivor.etcdctlOutput("member add \(newcomer.name) --peer-urls=\(newcomer.peerURL)")
+                try await newcomer.server.start()
+                try await newcomer.client.put("f/together", "1")
+                #expect(try await newcomer.client.list("f/", countOnly: true).count == 302)
+                try await cluster.waitUntilEqual()
+            }
+        }
+
+        @Test("a member that was away while the log was cut catches up by a snapshot")
+        func snapshotCatchUp() async throws {
+            try await withCluster(3) { cluster in
+                let (leader, followers) = try await cluster.roles()
+                let away = followers[0]
+                try await leader.client.put("before", "1")
+                await away.server.killHard()
+                // More than the 256 MiB of log that are kept, and the segments that are not full.
+                let client = cluster.client([leader], timeoutSeconds: 30)
+                let value = Data(repeating: 0x5a, count: 1 << 20)
+                try await withThrowingTaskGroup(of: Void.self) { group in
+                    for writer in 0..<4 {
+                        group.addTask {
+                            for number in 0..<120 { try await client.put("big/\(writer)/\(number % 4)", value) }
+                        }
+                    }
+                    try await group.waitForAll()
+                }
+                try await client.compact(try await client.get("before").header.revision)
+                let first = try await client.put("after", "1")
+                await client.close()
+                try await away.server.start(within: .seconds(60))
+                try await eventually("the member has caught up", within: .seconds(60)) {
+                    try await away.localValue("after") == "1"
+                }
+                #expect(away.server.logText.contains("installing a snapshot"), "the log was not cut")
+                #expect(try await away.client.put("from it", "1") == first + 1)
+                #expect(try await away.client.list("big/", countOnly: true).count == 16)
+                try await cluster.waitUntilEqual()
+                // It restarts from what it installed.
+                await away.server.killHard()
+                try await away.server.start()
+                try await cluster.waitUntilEqual()
+            }
+        }
+
+        /// Two histories of one cluster, grown apart from the same founding, and one member with the wrong one: nothing in
+        /// its log or on its disk is damaged.
+        @Test("a member with another state raises CORRUPT, refuses service, and is replaced")
+        func otherHistory() async throws {
+            let cluster = try await TestCluster(3)
+            do {
+                try await checkOtherHistory(cluster)
+            } catch {
+                let tails = cluster.logTails
+                await cluster.stop()
+                throw TestFailure("\(error)\n\(tails)")
+            }
+            await cluster.discard()
+        }
+
+        private func checkOtherHistory(_ cluster: TestCluster) async throws {
+            let stray = cluster[2]
+            let kept = stray.server.folder.path("other-history")
+            let term = try await history("a", cluster)
+            try FileManager.default.moveItem(atPath: stray.dataDirectory, toPath: kept)
+            // The last entries of both histories have to be of one term, as if they were the same.
+            var tries = 0
+            repeat {
+                tries += 1
+                guard tries <= 10 else { throw TestFailure("no second history with term \(term)") }
+                for member in cluster.members where FileManager.default.fileExists(atPath: member.dataDirectory) {
+                    try member.wipe()
+                }
+            } while try await history("b", cluster) != term
+            try stray.wipe()
+            try FileManager.default.moveItem(atPath: kept, toPath: stray.dataDirectory)
+            try cluster.launchAll()
+            try await cluster.waitUntilServing()
+            #expect(try await stray.localValue("h/0") == "a")
+            #expect(try await cluster[0].localValue("h/0") == "b")
+
+            let id = try await stray.id()
+            let client = cluster.client(Array(cluster.members.prefix(2)))
+            var query = Etcdserverpb_AlarmRequest()
+            query.action = .get
+            let get = query
+            // Members compare at every 256th entry.
+            try await eventually("the alarm is raised", within: .seconds(60)) {
+                for number in 0..<50 {
+                    // Once the alarm is raised nobody takes writes.
+                    if (try? await client.put("more", "\(number)")) == nil { break }
+                }
+                return try await client.alarm(get).alarms.contains { $0.alarm == .corrupt }
+            }
+            #expect(try await client.alarm(get).alarms.map(\.memberID) == [id])
+            let refused = ClientError(.dataLoss, "etcdserver: corrupt cluster")
+            try await eventually("the member refuses writes") {
+                await failure { try await stray.client.put("k", "v") } == refused
+            }
+            #expect(await failure { _ = try await stray.client.get("k") } == refused)
+            #expect(await failure { try await client.put("k", "v") } == refused)
+            #expect(cluster.members.contains { $0.server.logText.contains("members have different states") })
+
+            try await eventually("it is removed", within: .seconds(15)) {
+                (try? await client.memberRemove(id: id)) != nil
+            }
+            await cluster.forget(stray)
+            var disarm = Etcdserverpb_AlarmRequest()
+            disarm.action = .deactivate
+            disarm.memberID = id
+            disarm.alarm = .corrupt
+            _ = try await client.alarm(disarm)
+            try await client.put("without it", "1")
+            await client.close()
+            let newcomer = try await cluster.newcomer()
+            try await eventually("the newcomer is added", within: .seconds(15)) {
+                try await cluster[0].etcdctlError(
+                    "member add \(newcomer.name) --peer-urls=\(newcomer.peerURL)") == ""
+            }
+            try await newcomer.server.start()
+            try await newcomer.client.put("together", "1")
+            try await cluster.waitUntilEqual()
+        }
+
+        /// Founds the cluster, writes until every log ends at the same index, and ends all members. Returns the term.
+        private func history(_ value: String, _ cluster: TestCluster) async throws -> UInt64 {
+            let end: UInt64 = 60
+            try cluster.launchAll()
+            try await cluster.waitUntilServing()
+            let leader = try await cluster.leader()
+            // All members have told their names by then: nobody else writes.
+            try await eventually("every member is known by name") {
+                try await leader.client.memberList().members.allSatisfy { !$0.clientUrls.isEmpty }
+            }
+            var number = 0
+            while let status = await leader.status(), status.raftIndex < end {
+                try await leader.client.put("h/\(number)", value)
+                number += 1
+            }
+            for member in cluster.members {
+                try await eventually("\(member.name) is at \(end)") {
+                    let status = await member.status()
+                    return status?.raftAppliedIndex == end && status?.raftIndex == end
+                }
+            }
+            let term = try await leader.client.status().raftTerm
+            for member in cluster.members { member.server.signal(SIGKILL) }
+            for member in cluster.members { await member.server.killHard() }
+            return term
+        }
+    }
+}
