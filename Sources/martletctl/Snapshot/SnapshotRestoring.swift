@@ -99,12 +99,13 @@ struct SnapshotRestoring {
                 try piece.withUnsafeBytes { try restore.append($0) }
                 position += piece.count
             }
+            // Before the digest, which does not say where the damage is. Nothing of it has its name yet.
+            _ = try restore.finish(adjusting: adjust)
             var computed = [UInt8](repeating: 0, count: SnapshotFormat.digestBytes)
             guard EVP_DigestFinal_ex(digest, &computed, nil) == 1 else { throw StartError("SHA-256 failed") }
             if !skipsHashCheck, trailer != computed {
                 throw StartError("expected sha256 \(hex(trailer)), got \(hex(computed))")
             }
-            _ = try restore.finish(adjusting: adjust)
         } catch let error as StartError {
             throw error
         } catch let error as CommandError {

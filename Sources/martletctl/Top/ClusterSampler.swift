@@ -1,4 +1,5 @@
 import Client
+import NIOConcurrencyHelpers
 import NIOCore
 import Wire
 
@@ -12,6 +13,8 @@ final class ClusterSampler {
     private let seed: EtcdClient
     private var members: [Etcdserverpb_Member] = []
     private var clients: [UInt64: (urls: [String], client: EtcdClient)] = [:]
+    /// Why each member could not be connected to, the last time: says more than that it did not answer in time.
+    private let reasons = NIOLockedValueBox<[UInt64: String]>([:])
 
     init(_ global: GlobalOptions) throws(CommandError) {
         self.global = global
@@ -45,7 +48,16 @@ final class ClusterSampler {
             for await sample in group { samples.append(sample) }
             return samples
         }
-        return ClusterSample(members: samples)
+        let reasons = reasons.withLockedValue { reasons in
+            defer { reasons = [:] }
+            return reasons
+        }
+        return ClusterSample(
+            members: samples.map { sample in
+                var sample = sample
+                if !sample.error.isEmpty, let reason = reasons[sample.member.id] { sample.error = reason }
+                return sample
+            })
     }
 
     /// The client for a member, nil when it has not said where it listens.
@@ -60,6 +72,10 @@ final class ClusterSampler {
         else { return nil }
         configuration.requestTimeout = min(Self.answerTimeout, .nanoseconds(global.commandTimeout.nanoseconds))
         configuration.dialTimeout = min(configuration.dialTimeout, configuration.requestTimeout)
+        let (id, reasons) = (member.id, reasons)
+        configuration.onConnectionFailure = { _, error in
+            reasons.withLockedValue { $0[id] = error.message }
+        }
         let client = EtcdClient(configuration, group: global.eventLoops)
         clients[member.id] = (member.clientUrls, client)
         return client

@@ -4,7 +4,7 @@ import NIOPosix
 import TransportSecurity
 
 /// Fetches one page over HTTP/1.1, on a connection of its own.
-enum PageFetch {
+package enum PageFetch {
     /// Bytes of an answer; a longer one is an error.
     private static let answerBytesMax = 16 << 20
 
@@ -47,7 +47,7 @@ enum PageFetch {
     }
 
     /// The body of a whole answer with status 200.
-    static func content(of answer: [UInt8]) -> String? {
+    package static func content(of answer: [UInt8]) -> String? {
         let text = String(decoding: answer, as: UTF8.self)
         guard text.hasPrefix("HTTP/1.1 200"), let end = text.firstRange(of: "\r\n\r\n") else { return nil }
         let head = text[..<end.lowerBound].lowercased()
