@@ -95,7 +95,8 @@ private struct KillRounds {
     private func compact(isPhysical: Bool) -> Task<Void, any Error> {
         var request = Etcdserverpb_CompactionRequest()
         request.physical = isPhysical
-        request.revision = max(journal.highestRevision - 50, journal.compactRevision + 1)
+        // Not beyond what the checker has seen: it could not fold a history that it never read.
+        request.revision = min(max(checker.revision - 50, journal.compactRevision + 1), checker.revision)
         return Task { [server, journal, request] in
             let client = try server.client()
             if (try? await client.compact(request)) != nil { journal.acknowledgeCompaction(request.revision) }
