@@ -95,8 +95,8 @@ package final class Replica {
     /// voter.
     package var transferCandidate: MemberID { raft.transferCandidate }
 
-    /// True when this member is the only voter and leads: whatever is published locally is the latest there is, so a
-    /// linearizable read needs no round and no thread hop.
+    /// True when this member is the only voter and leads. Without learners (`hasPeers`) whatever is published locally is
+    /// the latest there is, so a linearizable read needs no round and no thread hop; a learner may be ahead in applying.
     package var isSoleVoterLeader: Bool { isSoleVoter && raft.role == .leader }
 
     /// True on a leader that has applied everything from before its term: time to promote the lessor, and to do what a

@@ -204,7 +204,8 @@ final class ReplicaThread {
         context.commitIndex.store(replica.commit.rawValue, ordering: .relaxed)
         context.lastIndex.store(replica.lastIndex.rawValue, ordering: .relaxed)
         let local = replica.isSoleVoterLeader && replica.isReadyLeader
-        context.servesReadsLocally.store(local, ordering: .releasing)
+        // A learner may have applied, and told its clients, what this member commits and has not applied yet.
+        context.servesReadsLocally.store(local && !replica.hasPeers, ordering: .releasing)
         // A sole voter serves once it leads; others serve what they have.
         if let startsAt, applied >= startsAt, local || !replica.isSoleVoter {
             self.startsAt = nil
