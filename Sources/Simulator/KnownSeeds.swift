@@ -11,5 +11,8 @@ package struct KnownSeed: Sendable {
 package let knownSeeds: [KnownSeed] = [
     KnownSeed(
         seed: 5080, steps: 12_000, members: nil,
-        what: "a power loss tore the hard state off an append's entries: the member trapped at every start")
+        what: "a power loss tore the hard state off an append's entries: the member trapped at every start"),
+    KnownSeed(
+        seed: 100_855, steps: 12_000, members: nil,
+        what: "a sole voter beside a learner answered linearizable reads from what it had applied; the learner was ahead"),
 ]

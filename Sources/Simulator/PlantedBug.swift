@@ -1,5 +1,6 @@
-/// A deliberate mistake, to see that a checker finds it. Each is made in the simulator's own layers (the member's driver,
-/// the network, the backend) in place of what production does there; the code of the server is the same in every run.
+/// A deliberate mistake, to see that a checker finds it. Each is made in the simulator's own layers (the member's
+/// driver, the network, the backend) in place of what production does there; the code of the server is the same in
+/// every run.
 package enum PlantedBug: String, CaseIterable, Sendable {
     /// The log's owner says "durable" when it has received a batch, and writes it later.
     case skipSync = "skip-fsync"

@@ -52,6 +52,8 @@ package struct SimulationOptions: Sendable, CustomStringConvertible {
     var keyCount = 8
     var thinkNanosecondsMax: UInt64 = 60_000_000
     var usesLeases = false
+    /// How often the rest of a long lease goes through the log; 0: never.
+    var checkpointSeconds: UInt64 = 0
     var compacts = false
     var valueBytesMax = 60
 
@@ -119,6 +121,7 @@ package struct SimulationOptions: Sendable, CustomStringConvertible {
         usesLeases = random.chance(oneIn: 2)
         compacts = !random.chance(oneIn: 3)
         valueBytesMax = [8, 60, 2000][random.next(in: 0..<3)]
+        checkpointSeconds = [0, 1, 2][random.next(in: 0..<3)]
     }
 
     /// A mistake is looked for where it can do harm.
@@ -167,6 +170,7 @@ package struct SimulationOptions: Sendable, CustomStringConvertible {
         ]
         words += switches.filter(\.0).map(\.1)
         if driftPermille > 0 { words.append("drift \(driftPermille)/1000") }
+        if usesLeases, checkpointSeconds > 0 { words.append("lease checkpoints every \(checkpointSeconds) s") }
         words.append("clients \(clientCount) watchers \(watcherCount) keys \(keyCount) values \(valueBytesMax)")
         return words.joined(separator: ", ")
     }

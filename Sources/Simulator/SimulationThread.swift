@@ -1,9 +1,9 @@
 import Glibc
 import Primitives
 
-/// Runs simulations each on a thread of its own, so that a trap of the program under test (an invariant, an overflow, an
-/// index out of range) becomes a violation of that run instead of the end of the process: the thread is stopped where it
-/// is and never goes on. What it holds is lost, which is some megabytes for each trap.
+/// Runs simulations each on a thread of its own, so that a trap of the program under test (an invariant, an overflow,
+/// an index out of range) becomes a violation of that run instead of the end of the process: the thread is stopped
+/// where it is and never goes on. What it holds is lost, which is some megabytes for each trap.
 package enum SimulationThread {
     /// Runs one simulation to its end. Any thread; several may run at once.
     package static func run(_ options: SimulationOptions, print: ((String) -> Void)? = nil) -> SimulationReport {

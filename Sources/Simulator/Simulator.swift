@@ -1,18 +1,18 @@
-// A whole cluster in one thread from one seed: `ServerCore`s, as production runs them, with a network, disks, clocks and
-// clients that do the worst they may, and checkers that watch.
+// A whole cluster in one thread from one seed: `ServerCore`s, as production runs them, with a network, disks, clocks
+// and clients that do the worst they may, and checkers that watch.
 //
 // Owner: one thread, which runs a `Simulation` from beginning to end.
 //
-// How it works: time is a number, and everything that happens is an event in one queue. A member is its `ServerCore` with
-// the owners' turns of production (`MemberDriver`); a turn that has work is put into the queue with a latency, a message
-// with a delay, a client with a pause to think. All choices are drawn from the seed, so a seed is a run: the same on every
-// machine, in every process (`Trace.hash`).
+// How it works: time is a number, and everything that happens is an event in one queue. A member is its `ServerCore`
+// with the owners' turns of production (`MemberDriver`); a turn that has work is put into the queue with a latency, a
+// message with a delay, a client with a pause to think. All choices are drawn from the seed, so a seed is a run: the
+// same on every machine, in every process (`Trace.hash`).
 //
 // Phases: safety (anything may fail), majority (all faults end, but a minority stays away: a write must succeed within
 // a bound), convergence (everybody is back: all must be equal within a bound).
 //
-// Invariants: nothing here reads a clock or a generator that was not seeded; nothing iterates a dictionary or a set where
-// the order could reach an event.
+// Invariants: nothing here reads a clock or a generator that was not seeded; nothing iterates a dictionary or a set
+// where the order could reach an event.
 
 import Primitives
 import RaftCore
@@ -65,6 +65,7 @@ package struct SimulationCounters: Sendable, Equatable {
     package var compactions = 0
     package var leasesExpired = 0
     package var keepAlives = 0
+    package var leaseCheckpoints = 0
 
     package init() {}
 
@@ -103,5 +104,6 @@ package struct SimulationCounters: Sendable, Equatable {
         a.compactions += b.compactions
         a.leasesExpired += b.leasesExpired
         a.keepAlives += b.keepAlives
+        a.leaseCheckpoints += b.leaseCheckpoints
     }
 }

@@ -66,8 +66,8 @@ struct MartletSimulate: ParsableCommand {
         if counters { show(report.counters) }
         let milliseconds = report.virtualNanoseconds / 1_000_000
         print(
-            "seed \(seed) \(report.violation == nil ? "passed" : "FAILED"): \(report.steps) events, \(milliseconds) ms, "
-                + "trace \(String(report.traceHash, radix: 16))")
+            "seed \(seed) \(report.violation == nil ? "passed" : "FAILED"): \(report.steps) events, "
+                + "\(milliseconds) ms, trace \(String(report.traceHash, radix: 16))")
         return report.violation != nil
     }
 

@@ -15,9 +15,9 @@ package struct Violation: Error, CustomStringConvertible, Sendable {
     package var description: String { "\(checker): \(message)" }
 }
 
-/// State machine safety: all members apply the same entries in the same order, each proposal at most once, none that was
-/// refused, and every entry is answered as the model answers it. The sequence that comes out is what the other checkers
-/// compare with. Source: the Raft paper, figure 3.
+/// State machine safety: all members apply the same entries in the same order, each proposal at most once, none that
+/// was refused, and every entry is answered as the model answers it. The sequence that comes out is what the other
+/// checkers compare with. Source: the Raft paper, figure 3.
 package final class CommittedHistory {
     package struct Item {
         package let term: Term
@@ -95,8 +95,8 @@ package final class CommittedHistory {
         }
         guard item.term == entry.term, item.payload == entry.payload, item.kind == entry.kind else {
             throw complaint(
-                "entry \(entry.index.rawValue) of term \(entry.term.rawValue) is applied where another member has applied "
-                    + "one of term \(item.term.rawValue)")
+                "entry \(entry.index.rawValue) of term \(entry.term.rawValue) is applied where another member has "
+                    + "applied one of term \(item.term.rawValue)")
         }
         guard let request = proposed[id]?.request, entry.kind == .normal, !entry.payload.isEmpty else { return isNew }
         guard let given = answer(request) else {

@@ -1,8 +1,8 @@
 package import Primitives
 package import RaftCore
 
-/// Durability of acknowledged writes. What is applied anywhere was on the disks of a quorum before; what a disk was told
-/// to keep is there after every crash; a term that was promised to others is not forgotten.
+/// Durability of acknowledged writes. What is applied anywhere was on the disks of a quorum before; what a disk was
+/// told to keep is there after every crash; a term that was promised to others is not forgotten.
 ///
 /// It learns of durability from the disk's own answers, not from what the member makes of them.
 package struct DurabilityChecker {
@@ -16,8 +16,8 @@ package struct DurabilityChecker {
         var promisedTerm = Term.zero
         var vote = MemberID.none
         var voteTerm = Term.zero
-        /// From here on the disk was asked to write something else and has not answered yet: either may be there after a
-        /// crash.
+        /// From here on the disk was asked to write something else and has not answered yet: either may be there after
+        /// a crash.
         var attemptedFrom: LogIndex?
 
         var last: LogIndex { base.advanced(by: terms.count) }
@@ -56,16 +56,12 @@ package struct DurabilityChecker {
         disks[member] = disk
     }
 
-    /// A member's store now begins with a snapshot that stands at `index`, or with its foundation.
+    /// A member's store begins with its foundation, or with a snapshot behind which its log was begun anew: what the log
+    /// held is gone.
     package mutating func installed(_ member: MemberID, through index: LogIndex) {
-        var disk = disks[member] ?? Disk()
-        if index >= disk.last {
-            disk.terms = []
-        } else if index > disk.base {
-            disk.terms.removeFirst(Int(index.rawValue - disk.base.rawValue))
-        }
-        disk.base = max(disk.base, index)
-        disks[member] = disk
+        disks[member, default: Disk()].terms = []
+        disks[member, default: Disk()].base = index
+        disks[member, default: Disk()].attemptedFrom = nil
     }
 
     /// A member's disk was emptied.
@@ -120,7 +116,7 @@ package struct DurabilityChecker {
         }
         if term == disk.voteTerm, disk.vote != .none, vote != disk.vote {
             throw complaint(
-                "member \(member.rawValue) voted for \(disk.vote.rawValue) in term \(term.rawValue) and has forgotten it"
+                "member \(member.rawValue) voted for \(disk.vote.rawValue) in term \(term.rawValue) and forgot it"
             )
         }
         var index = max(disk.base.advanced(by: 1), firstIndex)
@@ -132,7 +128,7 @@ package struct DurabilityChecker {
             }
             guard index <= lastIndex, logTerm(index) == synced else {
                 throw complaint(
-                    "member \(member.rawValue) has lost entry \(index.rawValue) of term \(synced.rawValue), which it synced"
+                    "member \(member.rawValue) lost entry \(index.rawValue) of term \(synced.rawValue), which it synced"
                 )
             }
             index = index.advanced(by: 1)

@@ -1,7 +1,8 @@
 package import Primitives
 
-/// Election safety: at most one leader in a term. And what pre-vote is for: a member that nobody can reach does not raise
-/// its term, so that it disturbs nobody when it comes back. Source: the Raft paper, section 5.2; the thesis, section 9.6.
+/// Election safety: at most one leader in a term. And what pre-vote is for: a member that nobody can reach does not
+/// raise its term, so that it disturbs nobody when it comes back. Source: the Raft paper, section 5.2; the thesis,
+/// section 9.6.
 package struct ElectionChecker {
     private var leaders: [Term: MemberID] = [:]
     private var lonely: [MemberID: Term] = [:]
@@ -15,7 +16,7 @@ package struct ElectionChecker {
         if let start = lonely[member], term > start {
             throw Violation(
                 "election",
-                "member \(member.rawValue), which nobody can reach, went from term \(start.rawValue) to \(term.rawValue)"
+                "member \(member.rawValue), whom nobody can reach, rose from term \(start.rawValue) to \(term.rawValue)"
             )
         }
         guard isLeader else { return false }

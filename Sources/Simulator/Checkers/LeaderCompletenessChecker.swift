@@ -1,7 +1,7 @@
 package import Primitives
 
-/// Leader completeness: what was committed in a term is in the log of every leader of a later one. Source: the Raft paper,
-/// section 5.4.
+/// Leader completeness: what was committed in a term is in the log of every leader of a later one. Source: the Raft
+/// paper, section 5.4.
 package enum LeaderCompletenessChecker {
     /// - Parameter logTerm: the leader's log; nil where it holds nothing or has compacted.
     package static func check(

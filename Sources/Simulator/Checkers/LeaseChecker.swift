@@ -18,7 +18,8 @@ package struct LeaseChecker {
 
     package init(driftPermille: UInt64) { self.driftPermille = driftPermille }
 
-    /// A client that asked at `asked`, when clocks had jumped by `jumped`, was answered that the lease runs its full TTL.
+    /// A client that asked at `asked`, when clocks had jumped by `jumped`, was answered that the lease runs its full
+    /// TTL.
     package mutating func renewed(_ id: Int64, asked: UInt64, jumped: UInt64, ttlSeconds: Int64) {
         let ttl = UInt64(ttlSeconds) * 1_000_000_000
         if let known = promises[id], known.until >= asked + ttl { return }

@@ -1,8 +1,9 @@
 package import Primitives
 
 /// Linearizability of what clients are told, transactions over many keys included. The log gives the order in which
-/// requests took effect; what is left to prove is that the order agrees with real time, and that every answer is the one
-/// its place in the order gives. A request whose outcome is unknown may have taken effect or not, and at any later time.
+/// requests took effect; what is left to prove is that the order agrees with real time, and that every answer is the
+/// one its place in the order gives. A request whose outcome is unknown may have taken effect or not, and at any later
+/// time.
 package struct LinearizabilityChecker {
     private struct Pending {
         var floorIndex: LogIndex
@@ -33,8 +34,8 @@ package struct LinearizabilityChecker {
         }
         guard index > asked.floorIndex else {
             throw complaint(
-                "request \(id) took effect at \(index.rawValue), before \(asked.floorIndex.rawValue), whose answer came "
-                    + "before it was asked")
+                "request \(id) took effect at \(index.rawValue), before \(asked.floorIndex.rawValue), whose answer "
+                    + "came before it was asked")
         }
         guard item.answer == answer else {
             throw complaint("request \(id) is answered \(answer), and must be \(item.answer)")

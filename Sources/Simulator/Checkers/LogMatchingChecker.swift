@@ -1,7 +1,7 @@
 package import Primitives
 
-/// Log matching: where two logs have the same term at an index, they are the same before it. And no log contradicts what
-/// is committed and applied by its own member. Source: the Raft paper, section 5.3.
+/// Log matching: where two logs have the same term at an index, they are the same before it. And no log contradicts
+/// what is committed and applied by its own member. Source: the Raft paper, section 5.3.
 package enum LogMatchingChecker {
     /// A log as far as its owner has it.
     package struct Log {

@@ -60,8 +60,8 @@ package struct WatchChecker {
             let isCompacted = event.previous == nil && change.record.modRevision <= history.model.compactRevision
             if !isCompacted {
                 throw complaint(
-                    "the previous value at \(change.record.modRevision) is \(String(describing: event.previous)), and must be "
-                        + "\(String(describing: change.previous))")
+                    "the previous value at \(change.record.modRevision) is \(String(describing: event.previous)), and "
+                        + "must be \(String(describing: change.previous))")
             }
         }
     }

@@ -232,7 +232,9 @@ final class MemberDriver {
         if bug == .commitByCount { try applyWhatQuorumHas() }
         isLeader = core.replica.isLeader
         followLeadership()
-        servesReadsLocally = core.replica.isSoleVoterLeader && core.replica.isReadyLeader
+        // A learner may be ahead in applying.
+        servesReadsLocally =
+            core.replica.isSoleVoterLeader && !core.replica.hasPeers && core.replica.isReadyLeader
     }
 
     /// The lessor counts down on a leader that has applied everything from before its term, and nowhere else.

@@ -16,7 +16,7 @@ extension Simulation {
         do {
             try machine.start(now: machine.clock.now(at: now), bug: options.bug)
         } catch {
-            let mayFail = machine.isHarmed
+            let mayFail = machine.isHarmed || machine.isDiskFull
             machine.isHarmed = false
             trace.note(.startFailed, time: now, member: machine.index, UInt64(machine.life))
             guard mayFail else {
@@ -77,7 +77,7 @@ extension Simulation {
     /// The process ends itself because its disk failed.
     private func stop(_ machine: Machine, _ reason: MemberStop) throws(Violation) {
         trace.note(.stop, time: now, member: machine.index, UInt64(machine.life))
-        guard machine.isHarmed else {
+        guard machine.isHarmed || machine.isDiskFull else {
             throw Violation("stop", "member \(machine.id.rawValue) stops, and nothing was done to it: \(reason)")
         }
         machine.isHarmed = false
@@ -198,8 +198,8 @@ extension Simulation {
         if machine.isRemoved { retire(machine) }
     }
 
-    /// What the disk and others have of a process that ends in the middle of a turn. What it would still have sent or told
-    /// is lost with it.
+    /// What the disk and others have of a process that ends in the middle of a turn. What it would still have sent or
+    /// told is lost with it.
     private func absorbDying(_ machine: Machine, _ driver: MemberDriver) throws(Violation) {
         for index in driver.output.attempted { durability.attempted(machine.id, from: index) }
         for entries in driver.output.synced { durability.synced(machine.id, entries) }
@@ -242,6 +242,7 @@ extension Simulation {
                 try leases.expired(lease, now: now)
             }
         case .compact: counters.compactions += 1
+        case .checkpoint: counters.leaseCheckpoints += 1
         default: break
         }
     }

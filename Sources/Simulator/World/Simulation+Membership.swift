@@ -17,8 +17,8 @@ struct PendingChange {
     var askedAt: UInt64
 }
 
-/// Members come, are promoted and go. What the shell checks before it proposes a change is checked here in a simpler way:
-/// one learner at a time, promoted when it has nearly caught up.
+/// Members come, are promoted and go. What the shell checks before it proposes a change is checked here in a simpler
+/// way: one learner at a time, promoted when it has nearly caught up.
 extension Simulation {
     func changeMembers() throws(Violation) {
         if let pendingChange, now < pendingChange.askedAt + 10 * Duration.second { return }
@@ -69,7 +69,8 @@ extension Simulation {
         return (Int(victim.id.rawValue) - 1, .remove(victim.id))
     }
 
-    /// An entry that changes the members was applied for the first time: from now on, at the latest, another quorum counts.
+    /// An entry that changes the members was applied for the first time: from now on, at the latest, another quorum
+    /// counts.
     func noteConfiguration(_ applied: MemberDriver.AppliedEntry) {
         guard applied.entry.kind.changesConfiguration, case .response = applied.result.outcome,
             let request = applied.entry.payload.withUnsafeBytes({ MemberChange(decoding: $0) })

@@ -119,8 +119,8 @@ extension Simulation {
                 return "m\(machine.index) \(machine.status)"
             }
             return "m\(machine.index) \(machine.status) \(replica.role) term \(replica.term.rawValue) leader "
-                + "\(replica.leader.rawValue) last \(replica.lastIndex.rawValue) commit \(replica.commit.rawValue) applied "
-                + "\(store.appliedIndex.rawValue)"
+                + "\(replica.leader.rawValue) last \(replica.lastIndex.rawValue) commit \(replica.commit.rawValue) "
+                + "applied \(store.appliedIndex.rawValue)"
         }.joined(separator: "; ") + "; leases \(history.model.leases.count), waiting \(waiting.count)"
     }
 }

@@ -87,6 +87,7 @@ package final class Simulation {
             core.store.markBytesMin = options.markBytesMin
             core.replica.recentEntriesBytesMax = [0, 2000, 32 << 20][random.next(in: 0..<3)]
             core.replica.logReadBytesMax = [200, 4000, 4 << 20][random.next(in: 0..<3)]
+            core.leases.checkpointIntervalNanoseconds = options.checkpointSeconds * Duration.second
             let drift = options.driftPermille
             let rate = UInt64(1000 - drift + random.next(in: 0..<2 * drift + 1))
             let start = 1_000_000_000_000 + UInt64(random.next(in: 0..<1_000_000_000))
