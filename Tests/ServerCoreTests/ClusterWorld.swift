@@ -54,6 +54,8 @@ final class ClusterWorld {
     var cutLinks: Set<[MemberID]> = []
     /// Messages are lost, doubled and overtake each other.
     var isNetworkBad = false
+    /// Changes messages on their way. What members agree on is then not checked: a liar can break it, but stop nobody.
+    var tamper: ((inout Message, inout PRNG) -> Void)?
     /// The next installation of an image ends like this.
     var installCrash = InstallCrash.none
     /// What was applied by anybody, by index.
@@ -250,7 +252,7 @@ final class ClusterWorld {
         node.dropped += driver.dropped
         for entry in driver.appliedEntries {
             let index = entry.index.rawValue
-            if let known = history[index] {
+            if let known = history[index], tamper == nil {
                 try demand(known.term == entry.term && known.payload == entry.payload, "entry \(index) differs")
             }
             history[index] = (entry.term, entry.payload)
@@ -279,7 +281,8 @@ final class ClusterWorld {
             network += doubled
         }
         for (from, to, bytes) in batch {
-            let message = try bytes.withUnsafeBytes { try MessageCodec.decode($0) }
+            var message = try bytes.withUnsafeBytes { try MessageCodec.decode($0) }
+            tamper?(&message, &random)
             let isLost = cutLinks.contains([from, to])
             if message.type == .snapshot {
                 try stream(message, isLost: isLost)
@@ -342,7 +345,7 @@ final class ClusterWorld {
     // MARK: Checks
 
     private func check(_ node: Node) throws {
-        guard let core = node.core else { return }
+        guard let core = node.core, tamper == nil else { return }
         let index = core.store.appliedIndex.rawValue
         if let known = hashes[index] {
             try demand(known == core.store.stateHash, "member \(node.id.rawValue): the state at entry \(index)")
