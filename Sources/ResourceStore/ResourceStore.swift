@@ -21,7 +21,7 @@ import Wire
 /// try await widgets.create(Widget(name: "first", namespace: "default", size: 3))
 /// ```
 public final class ObjectStore: Sendable {
-    let storage: StorageClient
+    package let storage: StorageClient
     let layout: KeyLayout
     let leases: LeasePool
     private let server: EmbeddedServer?
@@ -105,6 +105,14 @@ public final class ObjectStore: Sendable {
     public func currentResourceVersion() async throws(ObjectStoreError) -> ResourceVersion {
         ResourceVersion(rawValue: try await storage.get(layout.root).revision)
     }
+
+    /// The key of an object; throws `invalid` for names that have none.
+    package func key(_ resource: Resource, namespace: String?, name: String) throws(ObjectStoreError) -> String {
+        try layout.key(resource, namespace: namespace, name: name)
+    }
+
+    /// What all keys of the store begin with; ends in a slash.
+    package var root: String { layout.root }
 
     /// What the endpoint says of itself.
     public func stats() async throws(ObjectStoreError) -> StoreStats {

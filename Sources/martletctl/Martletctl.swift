@@ -13,8 +13,9 @@ struct Martletctl: AsyncParsableCommand {
             GetCommand.self, PutCommand.self, DeleteCommand.self, TxnCommand.self, WatchCommand.self,
             LeaseCommand.self, CompactionCommand.self, EndpointCommand.self, MemberCommand.self,
             MoveLeaderCommand.self, AlarmCommand.self, DefragCommand.self, SnapshotCommand.self,
-            TopCommand.self, VersionCommand.self, BenchCommand.self, ResourceCommand.self, ApplyCommand.self, DiffCommand.self,
-            ResourceDeleteCommand.self, DescribeCommand.self, DuCommand.self,
+            TopCommand.self, VersionCommand.self, BenchCommand.self,
+            ResourceCommand.self, ApplyCommand.self, DiffCommand.self, ResourceDeleteCommand.self,
+            DescribeCommand.self, DuCommand.self,
         ])
 
     /// Parses the process's arguments, runs the command, and gives the exit code; prints errors as one line.

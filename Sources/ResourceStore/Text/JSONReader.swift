@@ -81,7 +81,9 @@ struct JSONReader {
                 }
                 return string
             case UInt8(ascii: "\\"): text += try escape()
-            case 0..<0x20: throw failure("a control character in a text")
+            case 0..<0x20:
+                position -= 1
+                throw failure("a control character in a text")
             default: text.append(byte)
             }
         }

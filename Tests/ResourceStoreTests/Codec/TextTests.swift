@@ -27,7 +27,8 @@ extension ResourceStoreTests {
             "*a", "&a", "!a", "%a", "@a", "`a", "|", ">", "'a'", "\"a\"", "[a", "{a", "a]", "?", "? a", "-", "--- ",
             "---",
             "...", "=", "<<", "line\n", "two\nlines", "two\nlines\n", "two\nlines\n\n", "\nlead", " lead\nx",
-            "trail \nx", "tab\tx", "a\u{0}b", "\u{1F426}", "x\u{feff}", "\u{7f}", "\u{85}", "\u{2028}", "y", "n", "a\\b", "é",
+            "trail \nx", "tab\tx", "a\u{0}b", "\u{1F426}", "x\u{feff}", "\u{7f}", "\u{85}", "\u{2028}", "y", "n",
+            "a\\b", "é",
             "1.2.3", "v1", "10Gi", "500m", "1e", "0b", "12e03", "1:2:3", ".inf", "-.INF", ".nan", "9223372036854775808",
             "a,b", "key: |\n  x", "'", "\"", "\\", "x\r\ny", "64Mi", "100%", "1d", "5m30s", "0.1.2-rc.1",
         ]
@@ -40,7 +41,8 @@ extension ResourceStoreTests {
                 return .integer(
                     [0, -1, .max, .min, 420, Int64.random(in: -1000...1000, using: &random)].randomElement(
                         using: &random) ?? 0)
-            case 3: return .number([0.5, -1e300, .leastNonzeroMagnitude, 3, 1e21, 0.1].randomElement(using: &random) ?? 0)
+            case 3:
+                return .number([0.5, -1e300, .leastNonzeroMagnitude, 3, 1e21, 0.1].randomElement(using: &random) ?? 0)
             case 4, 5: return .string(awkward.randomElement(using: &random) ?? "")
             case 6:
                 return .array((0..<Int.random(in: 0..<4, using: &random)).map { _ in value(&random, depth: depth + 1) })

@@ -1,0 +1,181 @@
+import ArgumentParser
+import ResourceStore
+
+/// The forms in which objects are printed.
+enum ObjectOutput: String, ExpressibleByArgument, CaseIterable {
+    case table
+    case wide
+    case name
+    case yaml
+    case json
+}
+
+/// Lists objects, or follows their changes. Objects that an API server stored as protobuf are listed like all others,
+/// but cannot be shown as YAML or JSON.
+struct ResourceGetCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "get", abstract: "Lists objects, or follows their changes")
+
+    @Argument(help: "The kind - plural, singular, short or PLURAL.GROUP - and names; or KIND/NAME.")
+    var words: [String] = []
+
+    @OptionGroup var options: ResourceOptions
+    @OptionGroup var global: GlobalOptions
+
+    @Flag(name: [.customShort("A"), .long], help: "Objects of all namespaces.")
+    var allNamespaces = false
+
+    @Option(name: [.customShort("o"), .long], help: "wide, name, yaml or json.")
+    var output = ObjectOutput.table
+
+    @Option(name: [.customShort("l"), .long], help: "Only objects with these labels: a=b,c!=d,e in (f,g),!h.")
+    var selector = ""
+
+    @Flag(help: "Go on with the changes, until interrupted.")
+    var watch = false
+
+    @Option(help: "Objects in one page of the list.")
+    var chunkSize = 500
+
+    func run() async throws {
+        let (kind, names) = try ObjectWords.parse(words, resource: options.resource)
+        guard chunkSize > 0 else { throw CommandError.badArguments("--chunk-size is at least 1") }
+        let selector: LabelSelector
+        do { selector = try LabelSelector(self.selector) } catch { throw CommandError.badArguments(error.message) }
+        try await global.store(options) { store, _ in
+            let resource = try await options.resolve(kind, store)
+            let objects = store.objects(resource, codec: OpaqueCodec())
+            let namespace = allNamespaces || !resource.isNamespaced ? nil : options.namespace ?? "default"
+            var printer = ObjectPrinter(resource: resource, output: output, hasNamespace: allNamespaces)
+            if !names.isEmpty {
+                guard !allNamespaces else { throw CommandError.badArguments("names and --all-namespaces do not mix") }
+                var found: [OpaqueObject] = []
+                for name in names { found.append(try await objects.get(name, namespace: namespace)) }
+                try printer.print(found, isList: names.count > 1)
+                if watch { throw CommandError.badArguments("--watch takes no names: choose objects by --selector") }
+                return
+            }
+            if watch { return try await follow(objects, namespace, selector, &printer) }
+            var found: [OpaqueObject] = []
+            var token: String?
+            repeat {
+                let page = try await objects.list(namespace: namespace, limit: chunkSize, continueToken: token)
+                found += page.items.filter { selector.matches($0.header?.labels ?? [:]) }
+                token = page.continueToken
+            } while token != nil
+            if found.isEmpty, output == .table || output == .wide {
+                Output.error("No resources found\(namespace.map { " in \($0) namespace" } ?? "").")
+                return
+            }
+            try printer.print(found, isList: true)
+        }
+    }
+
+    /// Prints what exists, then each change. Begins again when the history is gone.
+    private func follow(
+        _ objects: ObjectCollection<OpaqueCodec>, _ namespace: String?, _ selector: LabelSelector,
+        _ printer: inout ObjectPrinter
+    ) async throws {
+        while true {
+            do {
+                for try await event in objects.watch(namespace: namespace) {
+                    guard let object = event.object, selector.matches(object.header?.labels ?? [:]) else { continue }
+                    switch event {
+                    case .added: try printer.print(object, event: "ADDED")
+                    case .modified: try printer.print(object, event: "MODIFIED")
+                    case .deleted: try printer.print(object, event: "DELETED")
+                    case .bookmark: break
+                    }
+                }
+                return
+            } catch let error as ObjectStoreError where error.code == .expired {
+                Output.error("the history has been compacted; beginning again")
+            }
+        }
+    }
+}
+
+/// The words that name objects: `KIND`, `KIND NAME...` or `KIND/NAME`.
+enum ObjectWords {
+    static func parse(_ words: [String], resource: String?) throws(CommandError) -> (kind: String, names: [String]) {
+        guard let first = words.first else { throw .badArguments("name a kind, as in: get configmaps") }
+        if let slash = first.firstIndex(of: "/") {
+            guard words.count == 1 else { throw .badArguments("KIND/NAME stands alone") }
+            return (String(first[..<slash]), [String(first[first.index(after: slash)...])])
+        }
+        return (first, Array(words.dropFirst()))
+    }
+}
+
+/// Prints objects in the chosen form.
+struct ObjectPrinter {
+    let resource: Resource
+    let output: ObjectOutput
+    let hasNamespace: Bool
+    private var hasHeadings = false
+    private var widths: [Int] = []
+
+    init(resource: Resource, output: ObjectOutput, hasNamespace: Bool) {
+        self.resource = resource
+        self.output = output
+        self.hasNamespace = hasNamespace
+    }
+
+    func print(_ objects: [OpaqueObject], isList: Bool) throws(CommandError) {
+        switch output {
+        case .table, .wide:
+            var table = ObjectTable(ObjectRow.headings(isWide: output == .wide, hasNamespace: hasNamespace))
+            let now = ObjectRow.nowSeconds()
+            for object in objects {
+                table.append(
+                    ObjectRow(object).cells(isWide: output == .wide, hasNamespace: hasNamespace, now: now))
+            }
+            Output.write(text: table.render())
+        case .name: Output.write(text: objects.map { name($0) + "\n" }.joined())
+        case .yaml, .json:
+            var trees: [JSONValue] = []
+            for object in objects { trees.append(try tree(object)) }
+            let value: JSONValue =
+                isList ? ["apiVersion": "v1", "kind": "List", "items": .array(trees)] : trees.first ?? .null
+            Output.write(text: output == .yaml ? YAMLWriter.text(of: value) : value.prettyPrinted + "\n")
+        }
+    }
+
+    /// One change of a watched object.
+    mutating func print(_ object: OpaqueObject, event: String) throws(CommandError) {
+        switch output {
+        case .table, .wide:
+            let isWide = output == .wide
+            let headings = ["EVENT"] + ObjectRow.headings(isWide: isWide, hasNamespace: hasNamespace)
+            let cells =
+                [event]
+                + ObjectRow(object).cells(isWide: isWide, hasNamespace: hasNamespace, now: ObjectRow.nowSeconds())
+            if widths.isEmpty { widths = headings.map { $0 == "NAME" ? 24 : $0.count + 2 } }
+            for (column, cell) in cells.enumerated() { widths[column] = max(widths[column], cell.count) }
+            if !hasHeadings { Output.write(text: ObjectTable.line(headings, widths)) }
+            hasHeadings = true
+            Output.write(text: ObjectTable.line(cells, widths))
+        case .name: Output.write(text: "\(event) \(name(object))\n")
+        case .yaml: Output.write(text: "---\n# \(event)\n" + YAMLWriter.text(of: try tree(object)))
+        case .json:
+            let value: JSONValue = ["type": .string(event), "object": try tree(object)]
+            Output.write(value.bytes + [0x0a])
+        }
+    }
+
+    private func name(_ object: OpaqueObject) -> String {
+        ApplyPlan.name(resource, object.header?.kind ?? resource.name, object.identity.name)
+    }
+
+    private func tree(_ object: OpaqueObject) throws(CommandError) -> JSONValue {
+        guard object.header?.encoding != .protobuf else {
+            throw .failure(
+                "\(name(object)) is stored as protobuf, which cannot be shown as \(output.rawValue): use -o wide")
+        }
+        do {
+            return try UnstructuredCodec().decode(object.bytes, at: object.identity).fields
+        } catch {
+            throw .failure("\(name(object)): \((error as? ObjectStoreError)?.message ?? "\(error)")")
+        }
+    }
+}
