@@ -9,6 +9,7 @@ struct BenchCommand: AsyncParsableCommand {
         subcommands: [
             BenchPutCommand.self, BenchRangeCommand.self, BenchListCommand.self, BenchTxnMixedCommand.self,
             BenchWatchCommand.self, BenchKubeCommand.self, BenchCompareCommand.self,
+            BenchCompareClusterCommand.self,
         ])
 }
 

@@ -13,16 +13,21 @@ final class ServerProcess {
 
     /// The executable.
     let path: String
-    /// Where it keeps its data and its log.
+    /// Where it keeps its log and, unless `dataDirectory` says otherwise, its data.
     let directory: String
+    /// Its place among the members of a cluster; it founds one alone unless changed.
+    var place: ClusterPlace
+    /// Where it keeps its data.
+    var dataDirectory: String
     private let clientPort: Int
     private let peerPort: Int
     private var process: Process?
 
     /// A server that is not started yet. `directory` is made, after removing what was there.
-    init(path: String, directory: String) throws(CommandError) {
+    init(path: String, directory: String, name: String = "bench") throws(CommandError) {
         self.path = path
         self.directory = directory
+        dataDirectory = directory + "/data"
         do {
             try? FileManager.default.removeItem(atPath: directory)
             try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
@@ -31,20 +36,26 @@ final class ServerProcess {
             throw .failure("no free port")
         }
         (clientPort, peerPort) = (first, second)
+        place = ClusterPlace(name: name, initialCluster: "\(name)=http://127.0.0.1:\(second)")
     }
 
     /// The address for clients.
     var endpoint: String { "127.0.0.1:\(clientPort)" }
 
+    /// The address for other members.
+    var peerURL: String { "http://127.0.0.1:\(peerPort)" }
+
     /// The process; 0 when it does not run.
     var pid: Int32 { process?.processIdentifier ?? 0 }
 
+    var isRunning: Bool { process?.isRunning ?? false }
+
     /// The size of all files in the data directory, bytes.
     var dataBytes: Int {
-        let names = FileManager.default.enumerator(atPath: directory + "/data")?.compactMap { $0 as? String } ?? []
+        let names = FileManager.default.enumerator(atPath: dataDirectory)?.compactMap { $0 as? String } ?? []
         return names.reduce(0) { sum, name in
             var information = stat()
-            guard lstat("\(directory)/data/\(name)", &information) == 0 else { return sum }
+            guard lstat("\(dataDirectory)/\(name)", &information) == 0 else { return sum }
             return information.st_mode & S_IFMT == S_IFREG ? sum + Int(information.st_blocks) * 512 : sum
         }
     }
@@ -54,13 +65,21 @@ final class ServerProcess {
     func start() async throws(CommandError) -> Duration {
         let clock = ContinuousClock()
         let begin = clock.now
-        let (client, peer) = ("http://127.0.0.1:\(clientPort)", "http://127.0.0.1:\(peerPort)")
+        try launch()
+        try await waitUntilAnswering()
+        return clock.now - begin
+    }
+
+    /// Starts the process on its data directory.
+    func launch() throws(CommandError) {
+        let client = "http://127.0.0.1:\(clientPort)"
         let process = Process()
         process.executableURL = URL(fileURLWithPath: path)
         process.arguments = [
-            "--name", "bench", "--data-dir", directory + "/data", "--listen-client-urls", client,
-            "--advertise-client-urls", client, "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
-            "--initial-cluster", "bench=\(peer)", "--quota-backend-bytes", "8589934592",
+            "--name", place.name, "--data-dir", dataDirectory, "--listen-client-urls", client,
+            "--advertise-client-urls", client, "--listen-peer-urls", peerURL, "--initial-advertise-peer-urls", peerURL,
+            "--initial-cluster", place.initialCluster, "--initial-cluster-state", place.isJoining ? "existing" : "new",
+            "--quota-backend-bytes", "8589934592",
         ]
         let log = directory + "/log"
         if !FileManager.default.fileExists(atPath: log) {
@@ -73,12 +92,27 @@ final class ServerProcess {
         process.standardInput = FileHandle.nullDevice
         do { try process.run() } catch { throw .failure("cannot start \(path): \(error.localizedDescription)") }
         self.process = process
+    }
+
+    /// Waits for the answer to a linearizable read. Throws when the process ends or does not answer within two minutes.
+    func waitUntilAnswering() async throws(CommandError) {
+        let log = directory + "/log"
+        let clock = ContinuousClock()
+        let begin = clock.now
         while clock.now - begin < Self.readyTimeout {
-            guard process.isRunning else { throw .failure("\(path) ended at once; its log is \(log)") }
-            if await answers() { return clock.now - begin }
+            guard let process, process.isRunning else { throw .failure("\(path) ended at once; its log is \(log)") }
+            if await answers() { return }
             try? await Task.sleep(for: .milliseconds(10))
         }
         throw .failure("\(path) does not answer after two minutes; its log is \(log)")
+    }
+
+    /// `kill -9`, and waits until the process is gone.
+    func killHard() {
+        guard let process else { return }
+        self.process = nil
+        kill(process.processIdentifier, SIGKILL)
+        process.waitUntilExit()
     }
 
     private func answers() async -> Bool {
@@ -111,20 +145,35 @@ final class ServerProcess {
     /// Removes the data and the log.
     func clean() { try? FileManager.default.removeItem(atPath: directory) }
 
-    /// A TCP port that nobody listens on now.
+    /// A TCP port that nobody listens on now, below those the kernel gives to outgoing connections: a process that is
+    /// started again finds it free.
     private static func freePort() -> Int? {
+        for _ in 0..<1000 {
+            let port = Int.random(in: 20_000..<32_000)
+            if canBind(port) { return port }
+        }
+        return nil
+    }
+
+    private static func canBind(_ port: Int) -> Bool {
         let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-        guard descriptor >= 0 else { return nil }
+        guard descriptor >= 0 else { return false }
         defer { close(descriptor) }
         var address = sockaddr_in()
         address.sin_family = sa_family_t(AF_INET)
+        address.sin_port = UInt16(port).bigEndian
         address.sin_addr.s_addr = in_addr_t(0x7f00_0001).bigEndian
-        var count = socklen_t(MemoryLayout<sockaddr_in>.size)
-        let isBound = withUnsafeMutablePointer(to: &address) { pointer in
-            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { raw in
-                bind(descriptor, raw, count) == 0 && getsockname(descriptor, raw, &count) == 0
-            }
+        let count = socklen_t(MemoryLayout<sockaddr_in>.size)
+        return withUnsafePointer(to: &address) { pointer in
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { bind(descriptor, $0, count) == 0 }
         }
-        return isBound ? Int(UInt16(bigEndian: address.sin_port)) : nil
     }
+}
+
+/// Where a member stands in its cluster: what `--name`, `--initial-cluster` and `--initial-cluster-state` say.
+struct ClusterPlace {
+    var name: String
+    var initialCluster: String
+    /// It joins a cluster that runs.
+    var isJoining = false
 }
