@@ -34,6 +34,9 @@ package enum RequestError: Error, Sendable, Hashable {
     case leaderFailed
     case badLeaderTransferee
     case notSupportedForLearner
+    case malformedDowngradeTarget
+    case invalidDowngradeTarget
+    case noDowngrade
     /// A change of the membership, with its reason.
     case membership(MembershipError)
     case tooManyRequests

@@ -1,4 +1,5 @@
 import Logging
+import Membership
 import Primitives
 import StateMachine
 import Synchronization
@@ -14,8 +15,8 @@ final class ConsistencyCheck: Sendable {
     private static let markBytes = 12
 
     private let context: ServerContext
-    /// By member: the first index at which it was found to differ from this one; none for those that agree.
-    private let differences = Mutex<[MemberID: LogIndex?]>([:])
+    /// What the others told last.
+    private let told = Mutex<[MemberID: [StateHashMark]]>([:])
 
     init(context: ServerContext) { self.context = context }
 
@@ -30,38 +31,71 @@ final class ConsistencyCheck: Sendable {
         }
     }
 
-    /// Compares with what another member tells; on the leader an alarm may follow.
+    /// Takes in what another member tells; on the leader an alarm may follow.
     func compare(with member: MemberID, _ bytes: Bytes) {
-        guard bytes.count % Self.markBytes == 0 else { return }
-        let theirs = bytes.withUnsafeBytes { buffer in
-            stride(from: 0, to: buffer.count, by: Self.markBytes).map { place in
+        guard let theirs = Self.decode(bytes) else { return }
+        let told = told.withLock { told in
+            told[member] = theirs
+            return told
+        }
+        let own = context.identity.memberID
+        guard context.leader.load(ordering: .relaxed) == own.rawValue else { return }
+        let state = context.stateMachine.published.withLock { $0 }
+        let voters = state.members.filter { !$0.isLearner }.map(\.id)
+        var marks = told.filter { id, _ in state.members.contains { $0.id == id } }
+        marks[own] = context.stateMachine.hashes.marks
+        for suspect in Self.suspects(marks, voters: voters, leader: own) {
+            if state.alarms.contains(where: { $0.kind == .corrupt && $0.member == suspect.member }) { continue }
+            raiseAlarm(suspect.member, at: suspect.index)
+        }
+    }
+
+    /// Who differs from what most voters have in common, at the newest index that tells.
+    ///
+    /// Nobody is blamed before a majority of the voters agrees; when all have spoken and there is none (of two, one
+    /// differs), it is not the leader that is blamed, as in etcd.
+    static func suspects(
+        _ marks: [MemberID: [StateHashMark]], voters: [MemberID], leader: MemberID
+    ) -> [(member: MemberID, index: LogIndex)] {
+        let members = marks.keys.sorted()
+        var suspects: [MemberID: LogIndex] = [:]
+        let indexes = Set(marks.values.joined().map(\.index)).sorted()
+        for index in indexes {
+            var groups: [UInt32: [MemberID]] = [:]
+            for member in members {
+                guard let mark = marks[member]?.first(where: { $0.index == index }) else { continue }
+                groups[mark.hash, default: []].append(member)
+            }
+            guard groups.count > 1 else { continue }
+            let votes = groups.mapValues { $0.count { voters.contains($0) } }
+            let spoken = votes.values.reduce(0, +)
+            let right =
+                votes.first { $0.value * 2 > voters.count }?.key
+                ?? (spoken == voters.count ? groups.first { $0.value.contains(leader) }?.key : nil)
+            guard let right else { continue }
+            for (hash, members) in groups where hash != right { for member in members { suspects[member] = index } }
+        }
+        return suspects.sorted { $0.key < $1.key }.map { ($0.key, $0.value) }
+    }
+
+    private func raiseAlarm(_ member: MemberID, at index: LogIndex) {
+        context.logger.critical(
+            "members have different states: raising the alarm CORRUPT; remove the member, delete its data, add it again",
+            metadata: ["member": "\(member.hex)", "index": "\(index.rawValue)"])
+        let request = AlarmRequest(
+            action: StateMachine.AlarmAction.activate, memberID: member.rawValue, alarm: AlarmKind.corrupt.rawValue)
+        context.proposeInternally(fieldNumber: InternalRaftRequest.FieldNumber.alarm, body: request.encoded())
+    }
+
+    private static func decode(_ bytes: Bytes) -> [StateHashMark]? {
+        guard bytes.count % markBytes == 0, bytes.count <= marksMax * markBytes else { return nil }
+        return bytes.withUnsafeBytes { buffer in
+            stride(from: 0, to: buffer.count, by: markBytes).map { place in
                 StateHashMark(
                     index: LogIndex(
                         UInt64(littleEndian: buffer.loadUnaligned(fromByteOffset: place, as: UInt64.self))),
                     hash: UInt32(littleEndian: buffer.loadUnaligned(fromByteOffset: place + 8, as: UInt32.self)))
             }
         }
-        let difference = StateHashes.firstDifference(context.stateMachine.hashes.marks, theirs)
-        let differing = differences.withLock { known -> [MemberID: LogIndex?] in
-            // One difference is enough: states that parted do not meet again.
-            if case .some(.some) = known[member] { return known }
-            known[member] = .some(difference)
-            return known
-        }
-        guard let difference, context.leader.load(ordering: .relaxed) == context.identity.memberID.rawValue else {
-            return
-        }
-        let state = context.stateMachine.published.withLock { $0 }
-        let others = state.members.map(\.id).filter { $0 != context.identity.memberID }
-        let parted = others.count { if case .some(.some) = differing[$0] { true } else { false } }
-        // When most of the others differ, it is this one.
-        let suspect = parted > others.count / 2 && others.count > 1 ? context.identity.memberID : member
-        guard !state.alarms.contains(where: { $0.kind == .corrupt && $0.member == suspect }) else { return }
-        context.logger.critical(
-            "members have different states: the alarm CORRUPT is raised; remove the member, delete its data directory and add it again",
-            metadata: ["member": "\(suspect.hex)", "index": "\(difference.rawValue)"])
-        let request = AlarmRequest(
-            action: StateMachine.AlarmAction.activate, memberID: suspect.rawValue, alarm: AlarmKind.corrupt.rawValue)
-        context.proposeInternally(fieldNumber: InternalRaftRequest.FieldNumber.alarm, body: request.encoded())
     }
 }

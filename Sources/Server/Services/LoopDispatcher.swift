@@ -63,6 +63,7 @@ package final class LoopDispatcher: RPCDispatcher {
         case .defragment: maintenance.defragment(call)
         case .hash: maintenance.hash(call)
         case .hashKV: maintenance.hashKV(call, message)
+        case .downgrade: maintenance.downgrade(call, message)
         case .moveLeader: cluster.moveLeader(call, message)
         case .healthCheck: maintenance.healthCheck(call, message)
         default: unimplemented(call)

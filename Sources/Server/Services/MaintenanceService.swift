@@ -22,9 +22,11 @@ struct MaintenanceService {
         var errors = leader == 0 ? ["etcdserver: no leader"] : []
         errors += alarms.map { "memberID:\($0.member.rawValue) alarm:\($0.kind.name) " }
         let sizes = context.store.backendSizes
+        // What waits in memory counts as in use already, and never as more than there is.
+        let fileBytes = max(sizes.fileBytes, sizes.inUseBytes)
         let response = StatusResponse(
             header: state.currentHeader, version: ProductVersion.api,
-            databaseSize: Int64(sizes.fileBytes), leader: leader,
+            databaseSize: Int64(fileBytes), leader: leader,
             raftIndex: context.commitIndex.load(ordering: .relaxed),
             raftTerm: context.term.load(ordering: .relaxed),
             raftAppliedIndex: context.appliedIndex.load(ordering: .relaxed), errors: errors,
@@ -52,6 +54,15 @@ struct MaintenanceService {
         context.wantsCommit.store(true, ordering: .releasing)
         context.backendSignal.raise()
         call.reply(DefragmentResponse(header: state.currentHeader).encoded().array)
+    }
+
+    /// There is no earlier version to go back to: every target is refused, in etcd's words.
+    func downgrade(_ call: RPCCall, _ message: UnsafeRawBufferPointer) {
+        guard let request = try? DowngradeRequest(decoding: message) else { return call.fail(RPCStatus(.malformed)) }
+        if request.action == DowngradeRequest.cancel { return call.fail(RPCStatus(.noDowngrade)) }
+        let parts = request.version.split(separator: ".", omittingEmptySubsequences: false)
+        let isVersion = (2...3).contains(parts.count) && parts.allSatisfy { UInt32($0) != nil }
+        call.fail(RPCStatus(isVersion ? .invalidDowngradeTarget : .malformedDowngradeTarget))
     }
 
     func hash(_ call: RPCCall) {
@@ -107,18 +118,27 @@ struct MaintenanceService {
     /// `HealthCheckResponse.ServingStatus`.
     private static let serving: UInt64 = 1
     private static let notServing: UInt64 = 2
+    private static let serviceUnknown: UInt64 = 3
 
     func healthCheck(_ call: RPCCall, _ message: UnsafeRawBufferPointer) {
         guard Self.asksForServer(message) else { return call.fail(RPCStatus(.notFound, "unknown service")) }
-        sendHealth(call)
+        sendHealth(call, of: health)
         call.finish()
     }
 
     func healthWatch(_ call: RPCCall) -> any RPCStreamHandler { HealthWatch(call: call, service: self) }
 
-    fileprivate func sendHealth(_ call: RPCCall) {
+    private var health: UInt64 {
         let serves = context.leader.load(ordering: .relaxed) != 0 && !context.isStopping.load(ordering: .relaxed)
-        let status = serves ? Self.serving : Self.notServing
+        return serves ? Self.serving : Self.notServing
+    }
+
+    /// Tells a watcher how the service it asked for is. One that is not known may come, so its stream stays open.
+    fileprivate func sendHealth(_ call: RPCCall, asked message: Bytes) {
+        sendHealth(call, of: message.withUnsafeBytes(Self.asksForServer) ? health : Self.serviceUnknown)
+    }
+
+    private func sendHealth(_ call: RPCCall, of status: UInt64) {
         call.send(size: ProtoSize.uint64(1, status)) { buffer in
             var writer = ProtoWriter(buffer)
             writer.uint64(1, status)
@@ -140,17 +160,22 @@ struct MaintenanceService {
 private final class HealthWatch: RPCStreamHandler {
     private let call: RPCCall
     private let service: MaintenanceService
+    private var asked = Bytes()
 
     init(call: RPCCall, service: MaintenanceService) {
         self.call = call
         self.service = service
     }
 
-    func received(message: UnsafeRawBufferPointer) { service.sendHealth(call) }
+    func received(message: UnsafeRawBufferPointer) {
+        asked = Bytes(copying: message)
+        service.sendHealth(call, asked: asked)
+    }
+
     func halfClosed() {}
     func cancelled() {}
     func shuttingDown() {
-        service.sendHealth(call)
+        service.sendHealth(call, asked: asked)
         call.finish()
     }
 }

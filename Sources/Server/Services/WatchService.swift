@@ -50,10 +50,8 @@ private final class WatchCall: RPCStreamHandler, WatchStreamSink {
         call.fail(status)
     }
 
-    func halfClosed() {
-        close()
-        call.finish()
-    }
+    /// A client that asks for nothing more is still sent its events, as by etcd: one-shot tools rely on it.
+    func halfClosed() {}
 
     func cancelled() { close() }
 

@@ -127,3 +127,23 @@ package struct HashKVRequest: WireEncodable, Equatable, Sendable {
         writer.int64(1, revision)
     }
 }
+
+/// `etcdserverpb.DowngradeRequest`: what to do (1) and the version to go to (2).
+package struct DowngradeRequest: Equatable, Sendable {
+    /// `DowngradeAction.CANCEL`.
+    package static let cancel: Int32 = 2
+
+    package var action: Int32 = 0
+    package var version = ""
+
+    package init(decoding bytes: UnsafeRawBufferPointer) throws(WireError) {
+        var reader = ProtoReader(bytes)
+        while let tag = try reader.nextField() {
+            switch tag {
+            case .varint(1): action = try reader.int32()
+            case .bytes(2): version = String(decoding: try reader.bytes(), as: UTF8.self)
+            default: try reader.skip(tag)
+            }
+        }
+    }
+}
