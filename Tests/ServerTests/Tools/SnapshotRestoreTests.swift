@@ -162,6 +162,44 @@ extension ServerTests {
             #expect(seen.count == variants.count - 1)
         }
 
+        @Test("a save that breaks off leaves the file that was there, and no other")
+        func interruptedSave() async throws {
+            let folder = try TemporaryFolder("restore")
+            defer { folder.remove() }
+            let path = folder.path("snapshot")
+            try Data("the last backup".utf8).write(to: URL(fileURLWithPath: path))
+            try await withServer { server in
+                let client = try server.client(timeoutSeconds: 60)
+                // What cannot be compressed, and more than the buffers on the way hold.
+                for number in 0..<48 {
+                    let value = Data(
+                        (0..<(1 << 17)).flatMap { _ in withUnsafeBytes(of: UInt64.random(in: 0...(.max))) { Array($0) }
+                        })
+                    try await client.put("/\(number)", value)
+                }
+                await client.close()
+                let save = try ChildProcess(
+                    [
+                        try Binaries.martlet() + "ctl", "--endpoints", "127.0.0.1:\(server.clientPort)", "snapshot",
+                        "save",
+                        path,
+                    ], output: folder.path("out"), errors: folder.path("out"))
+                try await eventually("the part file grows") {
+                    let attributes = try? FileManager.default.attributesOfItem(atPath: path + ".part")
+                    return (attributes?[.size] as? Int ?? 0) > 0
+                }
+                save.signal(SIGSTOP)
+                let mode = try FileManager.default.attributesOfItem(atPath: path + ".part")[.posixPermissions] as? Int
+                #expect(mode == 0o600)
+                await server.killHard()
+                save.signal(SIGCONT)
+                #expect(await save.wait(atMost: .seconds(20)) == 1)
+                #expect(Shell.read(folder.path("out")).hasPrefix("Error: "))
+            }
+            #expect(Shell.read(path) == "the last backup")
+            #expect(!FileManager.default.fileExists(atPath: path + ".part"))
+        }
+
         @Test("what is damaged is refused, and leaves nothing behind")
         func damage() async throws {
             let folder = try TemporaryFolder("restore")
