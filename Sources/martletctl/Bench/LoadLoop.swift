@@ -155,6 +155,9 @@ final class LoadLoop {
         case .failure(let error):
             source.failed(call)
             note(error)
+            idle.append(slot)
+            // A dead connection fails each call at once: on the stack of the last one there would be no end of them.
+            return eventLoop.assumeIsolated().execute { self.fill() }
         }
         if result.calls % 1000 == 0 { onCall(1000) }
         idle.append(slot)
