@@ -236,6 +236,13 @@ struct Recovery {
                 start += count
             }
             let end = offset + tornBytes
+            if tornBytes >= RecordHeader.bytes {
+                // The last byte of the torn header first: a failure halfway through what follows must not leave a header
+                // that looks as if it had been written whole and had changed since.
+                try Bytes([0]).withUnsafeBytes { (bytes) throws(IOError) in
+                    try last.file.write(bytes, at: offset + RecordHeader.bytes - 1)
+                }
+            }
             let zeros = Bytes([UInt8](repeating: 0, count: min(tornBytes, 1 << 20)))
             while start < end {
                 let count = min(1 << 20, end - start)
