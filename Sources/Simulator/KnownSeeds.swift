@@ -15,4 +15,7 @@ package let knownSeeds: [KnownSeed] = [
     KnownSeed(
         seed: 100_855, steps: 12_000, members: nil,
         what: "a sole voter beside a learner answered linearizable reads from what it had applied; the learner was ahead"),
+    KnownSeed(
+        seed: 200_038, steps: 12_000, members: 1,
+        what: "a write that failed while a torn tail was zeroed left a log that was refused as corrupt at every start"),
 ]

@@ -30,7 +30,8 @@ extension Simulation {
     }
 
     private func ask(_ index: Int) throws(Violation) {
-        if clients[index].random.chance(oneIn: 5) || !machines[clients[index].member].isUp {
+        let isStuck = phase != .safety && !isMember(machines[clients[index].member])
+        if clients[index].random.chance(oneIn: 5) || isStuck || !machines[clients[index].member].isUp {
             clients[index].member = clients[index].random.next(in: 0..<machines.count)
         }
         let machine = machines[clients[index].member]
@@ -123,6 +124,8 @@ extension Simulation {
         guard let asked = waiting.removeValue(forKey: id) else { return }
         linearizability.abandon(id)
         counters.abandoned += 1
+        // As a client's balancer does: elsewhere next time.
+        clients[asked.client].member = clients[asked.client].random.next(in: 0..<machines.count)
         goOn(asked.client)
     }
 
