@@ -20,6 +20,7 @@ final class PeerSide: PeerDelegate {
     private let context: ServerContext
     private let founders: [Membership.Member]
     private let consistency: ConsistencyCheck
+    private let encoded = EncodedOnce()
     /// The loop on which requests that others forward are answered; none before clients are served.
     private let loop = Mutex<NIOLoopBound<LoopState>?>(nil)
 
@@ -39,7 +40,9 @@ final class PeerSide: PeerDelegate {
                 configuration: PeerConfiguration(
                     clusterID: context.identity.clusterID, memberID: context.identity.memberID,
                     listenURLs: try configuration.listenPeerURLs.map { try PeerURL($0.text) }, tls: tls, seed: seed,
-                    encode: { MessageCodec.encode($0) }, decode: { try MessageCodec.decode($0) }),
+                    encode: { [encoded] message in
+                        encoded.entries.withLock { MessageCodec.encode(message, entries: &$0) }
+                    }, decode: { try MessageCodec.decode($0) }),
                 group: group, delegate: self, logger: context.logger)
             if context.stateMachine.published.withLock({ $0.members.isEmpty }) {
                 network.setMembers(founders.map { ($0.id, $0.peerURLs) })
@@ -154,6 +157,11 @@ final class PeerSide: PeerDelegate {
         guard let state = loop.withLock({ $0 }) else { return reply(.failure(RPCStatus(.notLeader))) }
         state.eventLoop.execute { LeaderCalls(state: state.value).run(request, body) { reply($0) } }
     }
+}
+
+/// The entries that were encoded last: those of a leader's append are the same for all its followers. Any thread.
+private final class EncodedOnce: Sendable {
+    let entries = Mutex(EncodedEntries())
 }
 
 extension String {
