@@ -7,10 +7,6 @@ import Testing
 extension ConformanceTests {
     /// Puts a proxy that falsifies between the suite and a real server. Each falsification must fail a case.
     @Suite("mutations", .serialized) struct MutationTests {
-        private static func areas(_ mutation: Mutation?) -> Set<String> {
-            mutation?.areas ?? Set(["kv", "txn", "watch"])
-        }
-
         /// The failures of a run through a proxy with `mutation`.
         private func failures(_ mutation: Mutation, _ server: ServerProcess, first: Bool) async throws -> [String] {
             let proxy = try await MutationProxy.start(toPort: server.clientPort, mutation)

@@ -5,7 +5,7 @@ import Testing
 
 extension ConformanceTests {
     @Suite("reports") struct ReportTests {
-        private func report() -> RunReport {
+        private func makeReport() -> RunReport {
             var report = RunReport(endpoints: ["http://x:1"], version: "3.5.1", level: .v35, memberCount: 1)
             let outcomes: [Outcome] = [
                 .passed, .failed("a < b & \"c\" | d"), .deviates("bad", reason: "meant"), .skipped("needs more"),
@@ -22,7 +22,7 @@ extension ConformanceTests {
 
         @Test("JSON can be read back")
         func roundTrip() throws {
-            let before = report()
+            let before = makeReport()
             let after = try RunReport(json: before.text(.json))
             #expect(after.results.map(\.outcome) == before.results.map(\.outcome))
             #expect(after.results.map(\.id) == before.results.map(\.id))
@@ -32,7 +32,7 @@ extension ConformanceTests {
 
         @Test("only failures of required cases fail a run")
         func success() {
-            var report = report()
+            var report = makeReport()
             #expect(!report.isSuccess)
             report.results.remove(at: 1)
             #expect(report.isSuccess)
@@ -40,14 +40,14 @@ extension ConformanceTests {
 
         @Test("JUnit is XML and counts")
         func junit() throws {
-            let text = report().text(.junit)
+            let text = makeReport().text(.junit)
             #expect(text.contains("tests=\"4\" failures=\"1\" skipped=\"2\""))
             #expect(text.contains("a &lt; b &amp; &quot;c&quot; | d"))
         }
 
         @Test("the matrix shows every case and every reason")
         func matrix() {
-            let text = Matrix([(name: "one", report: report()), (name: "two", report: report())]).markdown
+            let text = Matrix([(name: "one", report: makeReport()), (name: "two", report: makeReport())]).markdown
             #expect(text.contains("| one | `kv/case-2` | meant |"))
             #expect(text.contains("| case-0: does <this> [source] | 3.4 | pass | pass |"))
             #expect(text.contains("| case-1: does <this> [source] | 3.4 | FAIL | FAIL |"))

@@ -1,7 +1,6 @@
 import Foundation
 import NIOCore
 import Primitives
-import Synchronization
 import Transport
 import Wire
 
@@ -49,7 +48,7 @@ enum ConcurrencyCases {
 
     private static func registers(_ context: CaseContext, clients: Int) async throws {
         let keys = ["a", "b", "c"]
-        let history = Mutex<[String: [RegisterOperation]]>([:])
+        let history = Collected<(key: String, operation: RegisterOperation)>()
         await withTaskGroup(of: Void.self) { group in
             for client in 0..<clients {
                 group.addTask {
@@ -59,12 +58,13 @@ enum ConcurrencyCases {
                         let key = keys[random.next(in: 0..<keys.count)]
                         let operation = await register(
                             context, client, number, key, choice: random.next(in: 0..<4), known: &known)
-                        history.withLock { $0[key, default: []].append(operation) }
+                        history.append((key, operation))
                     }
                 }
             }
         }
-        for (key, operations) in history.withLock({ $0 }) {
+        for (key, entries) in Dictionary(grouping: history.all, by: { $0.key }) {
+            let operations = entries.map(\.operation)
             try context.expect(
                 RegisterChecker.isLinearizable(operations),
                 "the \(operations.count) operations on \(key) have no order that explains their answers")
@@ -109,20 +109,20 @@ enum ConcurrencyCases {
 
     private static func revisions(_ context: CaseContext, clients: Int) async throws {
         let watch = try await context.watch()
-        let history = Mutex<[RevisionHistory.Operation]>([])
+        let history = Collected<RevisionHistory.Operation>()
         try await withThrowingTaskGroup(of: Void.self) { group in
             for client in 0..<clients {
                 group.addTask {
                     var random = PRNG(seed: UInt64(client) &+ 99)
                     for number in 0..<(600 / clients) {
                         let operation = try await step(context, client, number, random.next(in: 0..<6), &random)
-                        if let operation { history.withLock { $0.append(operation) } }
+                        if let operation { history.append(operation) }
                     }
                 }
             }
             try await group.waitForAll()
         }
-        let operations = history.withLock { $0 }
+        let operations = history.all
         let last = try await context.put("last", "x")
         var log = WatchLog()
         while log.lastRevision < last { try log.take(try await watch.answer()) }

@@ -21,7 +21,9 @@ enum TransportCases {
             guard case .end(let status)? = await stream.next(within: .seconds(5)) else {
                 throw CaseFailure("the stream goes on after its deadline")
             }
-            try context.expectEqual(status.code, .deadlineExceeded, "how the stream ended")
+            // The client's clock and the server's race; etcd's own answer has Go's text and no code.
+            let isServers = status.code == .unknown && status.message == "context deadline exceeded"
+            try context.expect(status.code == .deadlineExceeded || isServers, "the stream ended with \(status)")
         },
         Case(
             "transport", "cancellation",
