@@ -3,8 +3,9 @@ import NIOCore
 import NIOPosix
 import TransportSecurity
 
-/// Asks that a client's certificate be valid for the address it comes from. Stands behind the TLS handler of an accepted
-/// connection, and holds back the end of the handshake while names are looked up. Owner: the connection's event loop.
+/// Asks that a client's certificate be valid for the address it comes from. Stands behind the TLS handler of an
+/// accepted connection, and holds back the end of the handshake while names are looked up. Owner: the connection's
+/// event loop.
 ///
 /// As etcd: a certificate without alternative names passes; one with addresses must have the client's; failing that,
 /// one of its names must lead to the client's address, or the address to one of its names. Source: etcd-behaviour.md
@@ -30,9 +31,10 @@ final class ClientAddressCheck: ChannelInboundHandler {
         guard case .handshaking = state, let done = event as? TLSHandshakeCompleted else {
             return context.fireUserInboundEventTriggered(event)
         }
-        guard let peer = done.peer, let address = context.remoteAddress?.ipAddress else {
+        guard let peer = done.peer, let remote = context.remoteAddress?.ipAddress else {
             return pass(context, done, held: [])
         }
+        let address = Self.plain(remote)
         switch Self.verdict(peer, address) {
         case .valid: pass(context, done, held: [])
         case .invalid(let reason): refuse(context, reason)
@@ -48,6 +50,13 @@ final class ClientAddressCheck: ChannelInboundHandler {
         case .refused: break
         case .handshaking, .passed: context.fireChannelRead(data)
         }
+    }
+
+    /// The IPv4 address that a socket of both families shows as an IPv6 one (RFC 4291, section 2.5.5.2), or `address`.
+    static func plain(_ address: String) -> String {
+        let prefix = "::ffff:"
+        guard address.hasPrefix(prefix), address.contains(".") else { return address }
+        return String(address.dropFirst(prefix.count))
     }
 
     // MARK: Verdicts

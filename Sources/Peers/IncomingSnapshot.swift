@@ -2,8 +2,8 @@ import IOInterfaces
 package import MVCC
 package import Snapshots
 
-/// A snapshot on its way into a file of its own: opened empty, filled, verified, synced, closed, and then the caller's to
-/// rename. One thread at a time; every method may block for the disk.
+/// A snapshot on its way into a file of its own: opened empty, filled, verified, synced, closed, and then the
+/// caller's to rename. One thread at a time; every method may block for the disk.
 package final class IncomingSnapshot {
     package let path: String
     private let files: any FileSystem = SystemFileSystem()
@@ -34,8 +34,8 @@ package final class IncomingSnapshot {
         try restore.append(bytes)
     }
 
-    /// Verifies that the stream was whole, writes the meta entries as `adjust` changes them, syncs the file and its name,
-    /// and closes it. Throws as `append`.
+    /// Verifies that the stream was whole, writes the meta entries as `adjust` changes them, syncs the file and its
+    /// name, and closes it. Throws as `append`.
     package func finish(
         adjusting adjust: (inout [MetaChange]) -> Void = { _ in }
     ) throws(SnapshotError) -> SnapshotStatus {

@@ -48,8 +48,8 @@ final class PeerCore: Sendable {
 
     func link(_ member: MemberID) -> PeerLink? { state.withLockedValue { $0.links[member] } }
 
-    /// Replaces the table of links by what `change` makes of it, unless the network is stopping; it returns the links it
-    /// takes out.
+    /// Replaces the table of links by what `change` makes of it, unless the network is stopping; it returns the links
+    /// it takes out.
     func changeLinks(_ change: (inout [MemberID: PeerLink]) -> [PeerLink]) {
         state.withLockedValue { state in
             if !state.isStopping { state.retired += change(&state.links) }

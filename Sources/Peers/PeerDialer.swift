@@ -17,8 +17,8 @@ struct PeerDialer: Sendable {
     /// From here on no completion of `dial` is called: the event loops may be gone.
     func stop() { isStopped.withLockedValue { $0 = true } }
 
-    /// Connects on `eventLoop`, where `completion` is called once, unless the dialer is stopped: with a connection on which
-    /// calls can be made, or with the reason.
+    /// Connects on `eventLoop`, where `completion` is called once, unless the dialer is stopped: with a connection on
+    /// which calls can be made, or with the reason.
     func dial(
         _ url: PeerURL, on eventLoop: any EventLoop,
         completion: @escaping @Sendable (Result<PeerConnection, RPCStatus>) -> Void

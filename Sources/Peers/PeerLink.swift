@@ -5,11 +5,11 @@ import Primitives
 import RaftCore
 import Transport
 
-/// What goes to one other member: a connection that is kept open, the stream of messages on it, probes, forwarded calls,
-/// and at most one snapshot, on a connection of its own.
+/// What goes to one other member: a connection that is kept open, the stream of messages on it, probes, forwarded
+/// calls, and at most one snapshot, on a connection of its own.
 ///
-/// `@unchecked Sendable`: `shared` has a lock; every other variable belongs to `eventLoop`, as does every method that is
-/// not said to be for any thread.
+/// `@unchecked Sendable`: `shared` has a lock; every other variable belongs to `eventLoop`, as does every method that
+/// is not said to be for any thread.
 final class PeerLink: @unchecked Sendable {
     /// Whether somebody is there to take messages.
     enum Reach { case connecting, open, down, stopped }

@@ -16,7 +16,8 @@ package final class PeerNetwork: Sendable {
     private let home: any EventLoop
 
     /// `group` serves incoming connections and links; it must outlive `stop()`. The delegate is held until then.
-    /// `stop()` must be called in the end, also when `start()` has thrown. Throws `configuration` for bad TLS files or URLs.
+    /// `stop()` must be called in the end, also when `start()` has thrown. Throws `configuration` for bad TLS files or
+    /// URLs.
     package init(
         configuration: PeerConfiguration, group: any EventLoopGroup, delegate: any PeerDelegate, logger: Logger
     ) throws(PeerError) {
@@ -177,8 +178,8 @@ package final class PeerNetwork: Sendable {
     }
 }
 
-/// Encodes a message once for all members it goes to: the copies differ only in the receiver, which is left out, because
-/// a receiver knows who it is.
+/// Encodes a message once for all members it goes to: the copies differ only in the receiver, which is left out,
+/// because a receiver knows who it is.
 struct SharedEncoding {
     let encode: (Message) -> Bytes
     private var last: (message: Message, bytes: Bytes)?

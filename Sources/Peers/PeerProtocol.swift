@@ -173,8 +173,8 @@ extension FetchedMembers: WireEncodable {
 /// One message of a snapshot's sender: `uint64 id = 1; uint64 offset = 2; bytes message = 3; bytes data = 4;
 /// bool is_end = 5`.
 ///
-/// The first of a stream has the identity, the raft message, and the lowest offset that the sender can still go on from;
-/// then come parts with data, in order; then one that says the end, with the stream's length for an offset.
+/// The first of a stream has the identity, the raft message, and the lowest offset that the sender can still go on
+/// from; then come parts with data, in order; then one that says the end, with the stream's length for an offset.
 struct SnapshotPart: WireEncodable {
     var id: UInt64 = 0
     var offset: UInt64 = 0
@@ -212,8 +212,8 @@ struct SnapshotPart: WireEncodable {
     }
 }
 
-/// One message of a snapshot's receiver: `uint64 consumed = 1; bool is_done = 2`. The first of a stream says where to go
-/// on from; the last that the snapshot is whole, verified and durable.
+/// One message of a snapshot's receiver: `uint64 consumed = 1; bool is_done = 2`. The first of a stream says where to
+/// go on from; the last that the snapshot is whole, verified and durable.
 struct SnapshotAcknowledgement: WireEncodable, Equatable {
     var consumed: UInt64 = 0
     var isDone = false

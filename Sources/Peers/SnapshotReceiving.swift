@@ -8,9 +8,9 @@ import Transport
 
 /// The snapshot that comes in: one at a time, over as many connections as its sender needs.
 ///
-/// Owner: its own thread, where the sink's work is done; the streams' loops hand their events over in order. Between two
-/// connections the half-done snapshot is kept for a while, and so is the outcome of one that is done, in case its sender
-/// did not hear of it.
+/// Owner: its own thread, where the sink's work is done; the streams' loops hand their events over in order. Between
+/// two connections the half-done snapshot is kept for a while, and so is the outcome of one that is done, in case its
+/// sender did not hear of it.
 final class SnapshotReceiving: @unchecked Sendable {
     // `@unchecked`: `session` belongs to `thread`; the rest does not change.
 

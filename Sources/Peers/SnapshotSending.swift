@@ -9,8 +9,8 @@ import Transport
 /// One snapshot on its way to one member, over as many connections as it takes.
 ///
 /// The chunk thread opens the image and makes chunks, one at a time and only while fewer than the window's bytes are
-/// unacknowledged; those are kept, so that after a broken connection the stream goes on where the receiver is. Owner: the
-/// link's event loop, but for `source`, which belongs to the chunk thread.
+/// unacknowledged; those are kept, so that after a broken connection the stream goes on where the receiver is. Owner:
+/// the link's event loop, but for `source`, which belongs to the chunk thread.
 final class SnapshotSending: @unchecked Sendable {
     // `@unchecked`: see the owner above; methods that are called from elsewhere hop.
 

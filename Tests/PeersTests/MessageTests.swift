@@ -49,6 +49,7 @@ import Transport
         await b.network.stop()
         #expect(try await eventually { !a.isConnected(to: b) })
         #expect(a.recorder[\.unreachable][b.id] ?? 0 > 0)
+        #expect(a.recorder[\.disconnected][b.id] == 1)
         #expect(a.status(b)?.lastError != nil)
         // Appends to a dead member are dropped at once, and it is said.
         let before = a.recorder[\.unreachable][b.id] ?? 0

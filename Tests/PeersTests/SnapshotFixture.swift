@@ -126,13 +126,15 @@ enum KubernetesObject {
         let name = "\(app)-\(hex(10))-\(hex(5))"
         let uid = "\(hex(8))-\(hex(4))-4\(hex(3))-\(hex(4))-\(hex(12))"
         let time =
-            "2026-0\(random.next(in: 1..<10))-1\(random.next(in: 0..<10))T0\(random.next(in: 0..<10)):30:0\(random.next(in: 0..<10))Z"
+            "2026-0\(random.next(in: 1..<10))-1\(random.next(in: 0..<10))T0\(random.next(in: 0..<10)):30:"
+            + "0\(random.next(in: 0..<10))Z"
         let fields = [
             "f:metadata", "f:labels", "f:spec", "f:containers", "f:image", "f:resources", "f:status", "f:phase",
         ]
         .map { "\"\($0)\":{\".\":{}}" }.joined(separator: ",")
         let value = """
-            {"apiVersion":"v1","kind":"Pod","metadata":{"name":"\(name)","generateName":"\(app)-","namespace":"\(namespace)",\
+            {"apiVersion":"v1","kind":"Pod","metadata":{"name":"\(name)","generateName":"\(app)-",\
+            "namespace":"\(namespace)",\
             "uid":"\(uid)","creationTimestamp":"\(time)","labels":{"app":"\(app)","pod-template-hash":"\(hex(10))"},\
             "ownerReferences":[{"apiVersion":"apps/v1","kind":"ReplicaSet","name":"\(app)","uid":"\(hex(32))",\
             "controller":true,"blockOwnerDeletion":true}],"managedFields":[{"manager":"kube-controller-manager",\
@@ -141,18 +143,21 @@ enum KubernetesObject {
             "fieldsV1":{\(fields)},"subresource":"status"}]},"spec":{"volumes":[{"name":"kube-api-access-\(hex(5))",\
             "projected":{"sources":[{"serviceAccountToken":{"expirationSeconds":3607,"path":"token"}},\
             {"configMap":{"name":"kube-root-ca.crt","items":[{"key":"ca.crt","path":"ca.crt"}]}}]}}],\
-            "containers":[{"name":"\(app)","image":"registry.example/\(namespace)/\(app):v1.\(number % 9)@sha256:\(hex(64))",\
+            "containers":[{"name":"\(app)",\
+            "image":"registry.example/\(namespace)/\(app):v1.\(number % 9)@sha256:\(hex(64))",\
             "ports":[{"containerPort":8080,"protocol":"TCP"}],"env":[{"name":"POD_NAME","valueFrom":{"fieldRef":\
             {"apiVersion":"v1","fieldPath":"metadata.name"}}}],"resources":{"limits":{"cpu":"500m","memory":"256Mi"},\
             "requests":{"cpu":"100m","memory":"128Mi"}},"terminationMessagePath":"/dev/termination-log",\
             "imagePullPolicy":"IfNotPresent"}],"restartPolicy":"Always","terminationGracePeriodSeconds":30,\
             "dnsPolicy":"ClusterFirst","nodeName":"node-\(random.next(in: 0..<50)).example","securityContext":{},\
-            "schedulerName":"default-scheduler","tolerations":[{"key":"node.kubernetes.io/not-ready","operator":"Exists",\
+            "schedulerName":"default-scheduler",\
+            "tolerations":[{"key":"node.kubernetes.io/not-ready","operator":"Exists",\
             "effect":"NoExecute","tolerationSeconds":300}]},"status":{"phase":"Running","conditions":[{"type":"Ready",\
             "status":"True","lastTransitionTime":"\(time)"},{"type":"PodScheduled","status":"True",\
             "lastTransitionTime":"\(time)"}],"hostIP":"10.0.\(random.next(in: 0..<256)).\(random.next(in: 0..<256))",\
             "podIP":"10.244.\(random.next(in: 0..<256)).\(random.next(in: 0..<256))","startTime":"\(time)",\
-            "containerStatuses":[{"name":"\(app)","ready":true,"restartCount":0,"containerID":"containerd://\(hex(64))"}]}}
+            "containerStatuses":[{"name":"\(app)","ready":true,"restartCount":0,\
+            "containerID":"containerd://\(hex(64))"}]}}
             """
         return (Bytes(utf8: "/registry/pods/\(namespace)/\(name)"), Bytes(utf8: value))
     }

@@ -311,6 +311,13 @@ final class OpenSSL: @unchecked Sendable {
         await stop(a, b)
     }
 
+    @Test func addressesOfBothFamilies() {
+        #expect(ClientAddressCheck.plain("::ffff:10.0.0.1") == "10.0.0.1")
+        for same in ["10.0.0.1", "::1", "::ffff:a:1", "fe80::1"] { #expect(ClientAddressCheck.plain(same) == same) }
+        #expect(NameLookup.leads(["*.invalid", "localhost"], to: "127.0.0.1"))
+        #expect(!NameLookup.leads(["no-such-host.invalid"], to: "127.0.0.1"))
+    }
+
     // MARK: Reload
 
     @Test func certificatesAreReplacedWithoutRestart() async throws {
