@@ -21,6 +21,9 @@ struct Nemesis {
         case flap
         case moveLeader
         case replace
+        case stallDisk
+        case stallLeadersDisk
+        case fillDisk
     }
 
     private let cluster: TestCluster
@@ -102,6 +105,9 @@ struct Nemesis {
         case .flap: try await flap()
         case .moveLeader: await moveLeader()
         case .replace: try await replace()
+        case .stallDisk: try await stall(anyMember())
+        case .stallLeadersDisk: try await stall(await leaderOrAny())
+        case .fillDisk: try await fill(anyMember())
         }
     }
 
@@ -133,6 +139,25 @@ struct Nemesis {
             note("kill \(member.name) behind its links")
             await member.server.killHard()
         }
+    }
+
+    /// Writes to the member's disk wait.
+    private mutating func stall(_ member: TestMember) async throws {
+        guard let disk = member.disk else { return try await stop(member) }
+        note("stall the disk of \(member.name)")
+        try await disk.freeze()
+        try await pause(milliseconds: 100..<5000)
+        try await disk.thaw()
+    }
+
+    /// The member's disk has no room; it has to go on with what it can do.
+    private mutating func fill(_ member: TestMember) async throws {
+        guard let disk = member.disk else { return try await kill(member) }
+        note("fill the disk of \(member.name)")
+        try await disk.fill()
+        try await pause(milliseconds: 100..<4000)
+        if random.chance(oneIn: 4) { await member.server.killHard() }
+        try await disk.relieve()
     }
 
     private mutating func cutOneWay() async throws {

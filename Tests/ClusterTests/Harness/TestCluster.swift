@@ -18,6 +18,7 @@ final class TestCluster: Sendable {
     let links: Links?
     private let token = "token-\(UUID().uuidString.prefix(8))"
     private let extra: [String]
+    private let hasDisks: Bool
     private let scheme: String
     private let state = NIOLockedValueBox(State())
 
@@ -33,21 +34,29 @@ final class TestCluster: Sendable {
     /// - Parameters:
     ///   - extra: arguments for every member.
     ///   - peerScheme: `https` wants the certificates among `extra`.
-    init(_ size: Int, _ extra: [String] = [], peerScheme: String = "http", hasLinks: Bool = false) async throws {
+    ///   - hasLinks: the links between the members can be cut.
+    ///   - hasDisks: the members' disks can be made to stall; needs root.
+    init(
+        _ size: Int, _ extra: [String] = [], peerScheme: String = "http", hasLinks: Bool = false,
+        hasDisks: Bool = false
+    ) async throws {
+        self.hasDisks = hasDisks
         self.extra = extra
         scheme = peerScheme
         links = hasLinks ? Links() : nil
         var places: [Place] = []
         for _ in 0..<size { places.append(try await place()) }
         let cluster = places.map { "\($0.name)=\($0.peerURL)" }.joined(separator: ",")
-        for place in places { try admit(try member(place, cluster: cluster, clusterState: "new")) }
+        for place in places { try admit(try await member(place, cluster: cluster, clusterState: "new")) }
     }
 
     /// A cluster that runs and serves.
     static func started(
-        _ size: Int, _ extra: [String] = [], peerScheme: String = "http", hasLinks: Bool = false
+        _ size: Int, _ extra: [String] = [], peerScheme: String = "http", hasLinks: Bool = false,
+        hasDisks: Bool = false
     ) async throws -> TestCluster {
-        let cluster = try await TestCluster(size, extra, peerScheme: peerScheme, hasLinks: hasLinks)
+        let cluster = try await TestCluster(
+            size, extra, peerScheme: peerScheme, hasLinks: hasLinks, hasDisks: hasDisks)
         do {
             try cluster.launchAll()
             try await cluster.waitUntilServing()
@@ -89,8 +98,9 @@ final class TestCluster: Sendable {
 
     private func member(
         _ place: Place, cluster: String, clusterState: String
-    ) throws -> TestMember {
+    ) async throws -> TestMember {
         let folder = try TemporaryFolder("cluster-\(place.name)")
+        let disk = hasDisks ? try await TestDisk(in: folder) : nil
         let clientPort = try Ports.free()
         let client = "http://127.0.0.1:\(clientPort)"
         let arguments =
@@ -104,8 +114,9 @@ final class TestCluster: Sendable {
             ] + extra
         let server = try TestServer(
             .martlet, folder: folder, clientPort: clientPort, peerPort: place.listenPort,
-            arguments: ["--data-dir", folder.path("data")] + arguments)
-        return try TestMember(name: place.name, server: server, peerURL: place.peerURL, arguments: arguments)
+            arguments: ["--data-dir", (disk?.directory ?? folder.root) + "/data"] + arguments)
+        return try TestMember(
+            name: place.name, server: server, peerURL: place.peerURL, arguments: arguments, disk: disk)
     }
 
     private func admit(_ member: TestMember) throws {
@@ -121,7 +132,7 @@ final class TestCluster: Sendable {
         let place = try await place()
         let cluster = (members.map { "\($0.name)=\($0.peerURL)" } + ["\(place.name)=\(place.peerURL)"])
             .joined(separator: ",")
-        let member = try member(place, cluster: cluster, clusterState: "existing")
+        let member = try await member(place, cluster: cluster, clusterState: "existing")
         try admit(member)
         return member
     }
@@ -130,6 +141,7 @@ final class TestCluster: Sendable {
     func forget(_ member: TestMember) async {
         state.withLockedValue { state in state.members.removeAll { $0 === member } }
         await member.server.killHard()
+        await member.disk?.unmount()
     }
 
     // MARK: Looking
@@ -192,7 +204,9 @@ final class TestCluster: Sendable {
     func stop() async {
         for member in state.withLockedValue({ $0.all }) {
             await member.close()
+            try? await member.disk?.thaw()
             await member.server.killHard()
+            await member.disk?.unmount()
         }
         await links?.close()
     }
@@ -201,10 +215,11 @@ final class TestCluster: Sendable {
 /// Runs `body` with a cluster that serves. All processes are ended in any case; their files stay, and are named, when `body`
 /// fails.
 func withCluster<T: Sendable>(
-    _ size: Int, _ extra: [String] = [], peerScheme: String = "http", hasLinks: Bool = false,
+    _ size: Int, _ extra: [String] = [], peerScheme: String = "http", hasLinks: Bool = false, hasDisks: Bool = false,
     isolation: isolated (any Actor)? = #isolation, _ body: (TestCluster) async throws -> T
 ) async throws -> T {
-    let cluster = try await TestCluster.started(size, extra, peerScheme: peerScheme, hasLinks: hasLinks)
+    let cluster = try await TestCluster.started(
+        size, extra, peerScheme: peerScheme, hasLinks: hasLinks, hasDisks: hasDisks)
     do {
         let result = try await body(cluster)
         await cluster.discard()

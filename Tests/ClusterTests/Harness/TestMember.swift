@@ -12,6 +12,8 @@ final class TestMember: Sendable {
     let server: TestServer
     /// Where the others find it: the address of its links when there are some, else where it listens.
     let peerURL: String
+    /// Where its data lies, if that can stall and be filled.
+    let disk: TestDisk?
     /// What the process is started with, but for the data directory.
     let arguments: [String]
     /// For calls to this member alone; every call ends within five seconds.
@@ -19,16 +21,17 @@ final class TestMember: Sendable {
     /// For looking at a member that may not answer.
     private let probe: EtcdClient
 
-    init(name: String, server: TestServer, peerURL: String, arguments: [String]) throws {
+    init(name: String, server: TestServer, peerURL: String, arguments: [String], disk: TestDisk?) throws {
         self.name = name
         self.server = server
         self.peerURL = peerURL
         self.arguments = arguments
+        self.disk = disk
         client = try server.client(timeoutSeconds: 5)
         probe = try server.client(timeoutSeconds: 1)
     }
 
-    var dataDirectory: String { server.folder.path("data") }
+    var dataDirectory: String { (disk?.directory ?? server.folder.root) + "/data" }
     var isRunning: Bool { server.isRunning }
 
     /// What the member says of itself, or nil when it does not answer within a second.

@@ -1,6 +1,5 @@
 import Client
 import Foundation
-import NIOConcurrencyHelpers
 import TestSupport
 import Testing
 import Transport
@@ -60,77 +59,6 @@ extension ClusterTests {
                     try await leader.server.start()
                     try await cluster.waitUntilEqual()
                 }
-            }
-        }
-    }
-
-    @Suite("leases") struct Leases {
-        @Test("a change of leader does not shorten a lease, and it expires once")
-        func leaderChange() async throws {
-            try await withCluster(3) { cluster in
-                let (leader, followers) = try await cluster.roles()
-                let client = cluster.client(followers)
-                var grant = Etcdserverpb_LeaseGrantRequest()
-                grant.ttl = 4
-                let lease = try await client.leaseGrant(grant).id
-                let granted = ContinuousClock.now
-                try await client.put("leased", Data("v".utf8), lease: lease)
-                let watch = try await client.watch(EtcdClient.watchRequest("leased", from: 1))
-                try await Task.sleep(for: .seconds(2))
-                await leader.server.killHard()
-                let successor = try await cluster.leader(among: followers)
-                var ask = Etcdserverpb_LeaseTimeToLiveRequest()
-                ask.id = lease
-                let left = try await successor.client.leaseTimeToLive(ask)
-                #expect(left.ttl >= 2 && left.grantedTtl == 4, "\(left.ttl) of \(left.grantedTtl) seconds are left")
-                try await leader.server.start()
-                var deletions: [Int64] = []
-                var iterator = watch.makeAsyncIterator()
-                while deletions.isEmpty, let response = try await iterator.nextMessage() {
-                    deletions += response.events.filter { $0.type == .delete }.map(\.kv.modRevision)
-                }
-                let lived = ContinuousClock.now - granted
-                #expect(lived >= .seconds(4), "a lease of 4 seconds lived for \(lived)")
-                #expect(lived < .seconds(12), "a lease of 4 seconds lived for \(lived)")
-                #expect(deletions.count == 1)
-                let marker = try await client.put("marker", "1")
-                #expect(marker == deletions[0] + 1, "something else was written when the lease expired")
-                #expect(try await client.leaseLeases().leases.isEmpty)
-                watch.cancel()
-                await client.close()
-                try await cluster.waitUntilEqual()
-            }
-        }
-
-        @Test("a lease is kept alive through a follower, and told of there")
-        func keepAliveAtFollower() async throws {
-            try await withCluster(3) { cluster in
-                let (_, followers) = try await cluster.roles()
-                var grant = Etcdserverpb_LeaseGrantRequest()
-                grant.ttl = 2
-                let lease = try await followers[0].client.leaseGrant(grant).id
-                try await followers[0].client.put("alive", Data("v".utf8), lease: lease)
-                let stream = try await followers[1].client.leaseKeepAliveStream()
-                var iterator = stream.makeAsyncIterator()
-                var renewal = Etcdserverpb_LeaseKeepAliveRequest()
-                renewal.id = lease
-                for _ in 0..<5 {
-                    try await stream.send(renewal)
-                    #expect(try await iterator.nextMessage()?.ttl == 2)
-                    try await Task.sleep(for: .seconds(1))
-                }
-                #expect(try await followers[0].client.get("alive").count == 1)
-                var ask = Etcdserverpb_LeaseTimeToLiveRequest()
-                ask.id = lease
-                ask.keys = true
-                let told = try await followers[0].client.leaseTimeToLive(ask)
-                #expect(told.grantedTtl == 2 && told.keys == [Data("alive".utf8)])
-                stream.cancel()
-                try await eventually("it expires without renewals") {
-                    try await followers[1].client.get("alive").count == 0
-                }
-                ask.keys = false
-                #expect(try await followers[1].client.leaseTimeToLive(ask).ttl == -1)
             }
         }
     }

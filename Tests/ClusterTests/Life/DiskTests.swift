@@ -1,0 +1,48 @@
+import Foundation
+import TestSupport
+import Testing
+
+extension ClusterTests {
+    @Suite("disks") struct Disks {
+        /// Only root may freeze a file system; `make test` and CI run as root.
+        @Test(
+            "a leader whose disk stalls lets another one lead, and comes back",
+            .enabled(if: TestDisk.isAvailable, "freezing a file system needs root"))
+        func stalledLeader() async throws {
+            try await withCluster(3, hasDisks: true) { cluster in
+                let (leader, followers) = try await cluster.roles()
+                let writing = GapWriter(cluster, through: followers)
+                try await Task.sleep(for: .milliseconds(500))
+                try await leader.disk?.freeze()
+                try await Task.sleep(for: .seconds(5))
+                let health = try? await HTTPProbe.get(port: leader.server.clientPort, "/version")
+                try await leader.disk?.thaw()
+                let gap = await writing.stop()
+                guard gap < TestCluster.electionTimeout * 4 else {
+                    throw TestFailure("nobody could write for \(gap) while the disk of \(leader.name) stalled")
+                }
+                #expect(health?.status == 200, "the member waits for its disk with all it does")
+                #expect(try await cluster.leader() !== leader)
+                try await cluster.waitUntilEqual()
+            }
+        }
+
+        @Test(
+            "a member whose disk is full stays, and catches up when there is room",
+            .enabled(if: TestDisk.isAvailable, "filling a file system needs root"))
+        func fullDisk() async throws {
+            try await withCluster(3, hasDisks: true) { cluster in
+                let (leader, followers) = try await cluster.roles()
+                let full = followers[0]
+                try await full.disk?.fill()
+                let value = Data(repeating: 0x66, count: 1 << 20)
+                for number in 0..<100 { try await leader.client.put("f/\(number % 10)", value) }
+                guard full.isRunning else { throw TestFailure("\(full.name) has ended on a full disk") }
+                #expect(full.server.logText.contains("disk of the log is full"), "the disk was not full")
+                try await full.disk?.relieve()
+                try await cluster.waitUntilEqual()
+                try await full.client.put("f/again", "1")
+            }
+        }
+    }
+}
