@@ -37,6 +37,9 @@ enum Bootstrap {
         options.advancesFirstElection = configuration.initialElectionTickAdvance
         options.forceNewCluster = configuration.forceNewCluster
         options.replica.firstContext = WallClock.nanoseconds()
+        // As long as a client's request waits.
+        options.replica.heldTicksMax =
+            (5000 + 2 * configuration.electionMilliseconds) / configuration.heartbeatMilliseconds
         // The shortest lease outlives one election and a half.
         options.leases.ttlSecondsMin = Int64((configuration.electionMilliseconds * 3 / 2 + 999) / 1000)
         return options

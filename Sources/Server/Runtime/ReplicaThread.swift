@@ -26,6 +26,7 @@ final class ReplicaThread {
     private var autoCompactor: AutoCompactor
     private var effects = ReplicaEffects()
     private var applied = LogIndex.zero
+    private var lastFault: RaftError?
     /// The lessor has been told that this member leads.
     private var isLeasePrimary = false
     /// Nil until the member serves: what has to be applied before, and whom to tell then.
@@ -105,6 +106,7 @@ final class ReplicaThread {
         }
         for read in effects.reads { hand(.read(context: read.context, index: read.index), to: context.applyInbox) }
         refuse()
+        for fault in effects.faults { report(fault) }
         if let softState = effects.softState { roleChanged(softState) }
         followLeadership()
         publish()
@@ -185,6 +187,15 @@ final class ReplicaThread {
         context.logger.info(
             "raft role changed",
             metadata: ["role": "\(state.role)", "term": "\(replica.term.rawValue)", "leader": "\(state.leader.hex)"])
+    }
+
+    /// Some member's disk has forgotten what it had promised.
+    private func report(_ fault: RaftError) {
+        guard fault != lastFault else { return }
+        lastFault = fault
+        context.logger.critical(
+            "a member has lost entries of its log that it had acknowledged: remove it, delete its data, add it again",
+            metadata: ["fault": "\(fault)"])
     }
 
     /// The lessor counts down on a leader that has applied everything from before its term, and nowhere else.
