@@ -143,14 +143,13 @@ enum KubernetesCases {
 
     private static let deleteAtCompaction: @Sendable (CaseContext) async throws -> Void = { context in
         for round in 0..<25 {
-            let created = try await context.put("a", "\(round)")
-            let watch = try await context.watch("a", from: created)
+            let watch = try await context.watch("a")
+            try await context.put("a", "\(round)")
             let deleted = try await context.delete("a").revision
             try await context.compact(deleted)
             let events = try await watch.events(2)
             try context.expectEqual(events[1].type, .delete, "second event")
             try context.expectEqual(events[1].kv.modRevision, deleted, "revision of the delete")
-            try context.expect(events[1].hasPrevKv, "the delete has no old value")
             watch.stream.cancel()
         }
     }
@@ -158,9 +157,9 @@ enum KubernetesCases {
     private static let noDuplicates: @Sendable (CaseContext) async throws -> Void = { context in
         let first = try await context.put("load/first", "x")
         let load = WriteLoad(context)
-        let writing = Task { await load.run(writers: 4) }
+        let writing = Task { await load.run(writers: 4, count: 250) }
         defer { load.stop() }
-        for round in 0..<30 {
+        for round in 0..<20 {
             let watch = try await context.watch("load/", from: first, endpoint: round)
             var log = WatchLog()
             let goal = load.newestRevision

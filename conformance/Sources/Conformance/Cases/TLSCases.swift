@@ -11,9 +11,11 @@ enum TLSCases {
         probe("no-certificate", "A client without a certificate is refused when --client-cert-auth is set") { files in
             .refused(files.probe("-tls1_2"), files.probe("-tls1_3"))
         },
-        probe("good-certificate", "A client with a certificate of the trusted CA is served, with TLS 1.2 and 1.3") {
-            files in
-            .served(files.probe("-tls1_2 \(files.client)"), files.probe("-tls1_3 \(files.client)"))
+        probe("good-certificate", "A client with a certificate of the trusted CA is served, with TLS 1.2") { files in
+            .served(files.probe("-tls1_2 \(files.client)"))
+        },
+        probe("tls-1.3", "TLS 1.3 is spoken", level: .v36) { files in
+            .served(files.probe("-tls1_3 \(files.client)"))
         },
         probe("wrong-authority", "A client whose certificate another CA has signed is refused") { files in
             .refused(files.probe("-tls1_2 \(files.stranger)"), files.probe("-tls1_3 \(files.stranger)"))
@@ -95,9 +97,9 @@ enum TLSCases {
 
     /// A case that runs `openssl` against a server that demands client certificates.
     private static func probe(
-        _ name: String, _ doc: String, _ lines: @escaping @Sendable (TLSFiles) -> Expectation
+        _ name: String, _ doc: String, level: Level = .v34, _ lines: @escaping @Sendable (TLSFiles) -> Expectation
     ) -> Case {
-        Case("tls", name, doc: doc + " [op-guide/security]", needs: [.process, .openssl]) { context in
+        Case("tls", name, doc: doc + " [op-guide/security]", level: level, needs: [.process, .openssl]) { context in
             try await with(context) { files, server in
                 let expectation = lines(files)
                 let (wanted, all) =
