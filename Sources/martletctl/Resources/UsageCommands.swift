@@ -27,7 +27,8 @@ enum UsageOrder: String, ExpressibleByArgument, CaseIterable {
 /// What each resource takes of the store, once.
 struct DuCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "du", abstract: "Live keys, bytes, writes and write rate by resource")
+        commandName: "du", abstract: "Live keys, bytes, revisions and write rate by resource",
+        discussion: "REVISIONS are the writes of the live keys since each was created. BYTES with ~ are estimates.")
 
     @OptionGroup var usage: UsageOptions
     @OptionGroup var options: ResourceOptions
@@ -58,15 +59,7 @@ struct ResourceTopCommand: AsyncParsableCommand {
 
     func run() async throws {
         guard keys else { throw CommandError.badArguments("top needs --keys") }
-        guard usage.interval.nanoseconds > 0 else { throw CommandError.badArguments("top needs an --interval above 0") }
-        try await global.store(options) { store, client in
-            var round = 0
-            while iterations == 0 || round < iterations {
-                let table = try await UsageTable.read(client, root: store.root, usage: usage)
-                Output.write(text: (round > 0 ? "\n" : "") + table.render(by: usage.sort))
-                round += 1
-            }
-        }
+        try await UsageTable.follow(global, options, usage, iterations: iterations)
     }
 }
 
@@ -96,6 +89,21 @@ struct UsageTable {
     private var rows: [String: Row] = [:]
     private var revision: Int64 = 0
     private var seconds = 0.0
+
+    /// Prints a table again and again, each over one interval; `iterations` 0 is for ever.
+    static func follow(
+        _ global: GlobalOptions, _ options: ResourceOptions, _ usage: UsageOptions, iterations: Int
+    ) async throws {
+        guard usage.interval.nanoseconds > 0 else { throw CommandError.badArguments("top needs an --interval above 0") }
+        try await global.store(options) { store, client in
+            var round = 0
+            while iterations == 0 || round < iterations {
+                let table = try await read(client, root: store.root, usage: usage)
+                Output.write(text: (round > 0 ? "\n" : "") + table.render(by: usage.sort))
+                round += 1
+            }
+        }
+    }
 
     static func read(_ client: EtcdClient, root: String, usage: UsageOptions) async throws -> UsageTable {
         var table = UsageTable()

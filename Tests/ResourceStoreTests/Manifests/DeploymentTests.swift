@@ -45,7 +45,8 @@ extension ResourceStoreTests {
         }
 
         private static func waitUntilServing(_ store: ObjectStore, _ log: String) async throws {
-            for _ in 0..<400 {
+            let deadline = ContinuousClock.now + .seconds(30)
+            while ContinuousClock.now < deadline {
                 if (try? await store.currentResourceVersion()) != nil { return }
                 try await Task.sleep(for: .milliseconds(50))
             }
@@ -101,6 +102,9 @@ extension ResourceStoreTests {
                     ("/etc/martlet/server/tls", folder.path("server")), ("/etc/martlet/peer/tls", folder.path("peer")),
                     ("/var/lib/martlet", folder.path("data-\(member)")),
                 ]
+                // The volume.
+                try FileManager.default.createDirectory(
+                    atPath: folder.path("data-\(member)"), withIntermediateDirectories: true)
                 children.append(try Self.start(flags, folder, replacements, log: "log-\(member)"))
             }
             defer { withExtendedLifetime(children) {} }
@@ -110,7 +114,8 @@ extension ResourceStoreTests {
                 let created = try await store.widgets.create(Widget("a"))
                 for endpoint in endpoints {
                     try await using(Self.client(folder, [endpoint])) { member in
-                        #expect(try await member.widgets.get("a", namespace: "default") == created)
+                        let seen = try await member.widgets.get("a", namespace: "default")
+                        #expect(seen == created)
                     }
                 }
                 // One member away, and a store that asks it first: calls go to the others.

@@ -12,8 +12,8 @@ enum ManifestFiles {
         let names = FileManager.default.enumerator(atPath: root)?.compactMap { $0 as? String } ?? []
         let files = names.filter { name in
             var isFolder: ObjCBool = false
-            FileManager.default.fileExists(atPath: root + "/" + name, isDirectory: &isFolder)
-            return !isFolder.boolValue
+            let exists = FileManager.default.fileExists(atPath: root + "/" + name, isDirectory: &isFolder)
+            return exists && !isFolder.boolValue
         }
         if files.count < 15 { throw TestFailure("the manifests are not at \(root)") }
         return files.sorted()

@@ -123,7 +123,7 @@ extension ResourceStoreTests {
         @Test(
             "what is wrong is told with file, line and field, all at once",
             arguments: [
-                ("a: [", ":1: "), ("apiVersion: v1\nkind: ConfigMap\n", ":1: metadata: must be given"),
+                ("a: [", "b.yaml:"), ("apiVersion: v1\nkind: ConfigMap\n", ":1: metadata: must be given"),
                 ("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: 5\n", ":4: metadata.name: must be a text"),
                 ("kind: ConfigMap\nmetadata:\n  name: a/b\n", ":3: metadata.name: \"a/b\" cannot be part of a key"),
                 ("kind: ConfigMap\nmetadata: {name: a}\n", ":1: apiVersion: must be given"),
