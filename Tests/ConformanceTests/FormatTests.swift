@@ -63,7 +63,8 @@ extension ConformanceTests {
         @Test(
             "mistakes in a case file are told",
             arguments: [
-                "steps: [{call: KV/Nothing}]", "steps: [{call: KV/Put, response: {kv: []}}]", "steps: [{nonsense: 1}]",
+                "steps: [{call: KV/Nothing}]", "steps: [{call: KV/Put, response: {rows: []}}]",
+                "steps: [{nonsense: 1}]",
                 "steps: [{put: {a: 1}, reqest: {}}]", "needs: [nothing]", "level: '4.1'", "colour: red",
             ])
         func mistakes(line: String) throws {
