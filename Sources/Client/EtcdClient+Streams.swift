@@ -45,13 +45,17 @@ extension EtcdClient {
     package typealias SnapshotStream = TypedStream<Etcdserverpb_SnapshotRequest, Etcdserverpb_SnapshotResponse>
 
     /// A stream for watches: send create, cancel and progress requests, receive the answers of all of them.
-    package func watchStream() async throws(ClientError) -> WatchStream {
-        return WatchStream(stream: try await stream(MethodPath.watch))
+    ///
+    /// - Parameter requiresLeader: as of Kubernetes' watches: fail when the member has had no leader for some time.
+    package func watchStream(requiresLeader: Bool = false) async throws(ClientError) -> WatchStream {
+        return WatchStream(stream: try await stream(MethodPath.watch, requiresLeader: requiresLeader))
     }
 
     /// A stream with one watch. The first answer has `created`, or `canceled` with the reason.
-    package func watch(_ create: Etcdserverpb_WatchCreateRequest) async throws(ClientError) -> WatchStream {
-        let stream = try await watchStream()
+    package func watch(
+        _ create: Etcdserverpb_WatchCreateRequest, requiresLeader: Bool = false
+    ) async throws(ClientError) -> WatchStream {
+        let stream = try await watchStream(requiresLeader: requiresLeader)
         var request = Etcdserverpb_WatchRequest()
         request.createRequest = create
         try await stream.send(request)

@@ -101,10 +101,14 @@ package final class EtcdClient: Sendable {
     }
 
     /// Opens a stream of messages in both directions at the first endpoint that accepts it.
-    func stream(_ path: RPCPath) async throws(ClientError) -> RPCStream {
+    ///
+    /// - Parameter requiresLeader: the stream is to fail when its member has lost the leader for some time, instead of
+    ///   staying open and silent.
+    func stream(_ path: RPCPath, requiresLeader: Bool = false) async throws(ClientError) -> RPCStream {
         let deadline = NIODeadline.now() + configuration.dialTimeout
         let (connection, _) = try await connection(until: deadline)
-        let metadata = try await metadata(connection, until: deadline)
+        var metadata = try await metadata(connection, until: deadline)
+        if requiresLeader { metadata.append(("hasleader", "true")) }
         return connection.stream(path, metadata: metadata)
     }
 

@@ -196,7 +196,8 @@ public struct ObjectWatch<Codec: ObjectCodec>: AsyncSequence, Sendable {
             request.prevKv = true
             request.progressNotify = true
             return WatchSession(
-                try await objects.store.storage.client.watch(request), bookmarkInterval: watch.bookmarkInterval)
+                try await objects.store.storage.client.watch(request, requiresLeader: true),
+                bookmarkInterval: watch.bookmarkInterval)
         }
 
         private mutating func take(_ answer: Etcdserverpb_WatchResponse) throws(ClientError) {

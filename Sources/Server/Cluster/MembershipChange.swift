@@ -19,17 +19,14 @@ struct MembershipChange {
     init(state: LoopState) { self.state = state }
 
     func run(_ request: LeaderRequest, _ body: Bytes, then action: @escaping (Result<Bytes, RPCStatus>) -> Void) {
-        // What is checked must not be older than the request.
-        state.linearize { error in
-            if let error { return action(.failure(RPCStatus(error))) }
-            guard context.leader.load(ordering: .relaxed) == context.identity.memberID.rawValue else {
-                return action(.failure(RPCStatus(.notLeader)))
-            }
-            do throws(RequestError) {
-                let change = try change(request, body)
-                state.proposeChange(change) { result in action(result.mapError { RPCStatus($0) }) }
-            } catch { action(.failure(RPCStatus(error))) }
+        guard context.leader.load(ordering: .relaxed) == context.identity.memberID.rawValue else {
+            return action(.failure(RPCStatus(.notLeader)))
         }
+        // What is in the log and not applied here yet is not seen; the state machine checks once more.
+        do throws(RequestError) {
+            let change = try change(request, body)
+            state.proposeChange(change) { result in action(result.mapError { RPCStatus($0) }) }
+        } catch { action(.failure(RPCStatus(error))) }
     }
 
     private func change(_ request: LeaderRequest, _ body: Bytes) throws(RequestError) -> MemberTable.Change {

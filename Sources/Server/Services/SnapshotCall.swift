@@ -240,8 +240,11 @@ private final class SnapshotProducer: @unchecked Sendable {
     private let estimatedBytes: Int
     private var writer: SnapshotWriter?
     private let digest = SHA256Digest()
+    /// What was last said to be left, without the digest.
+    private var leftBytes: UInt64
 
     init(context: ServerContext, estimatedBytes: Int) {
+        leftBytes = UInt64(estimatedBytes)
         self.context = context
         self.estimatedBytes = estimatedBytes
     }
@@ -256,7 +259,8 @@ private final class SnapshotProducer: @unchecked Sendable {
                 return .success(chunk)
             }
             bytes.withUnsafeBytes { digest.update($0) }
-            return .success(SnapshotChunk(bytes: bytes, remainingBytes: remainingBytes(writer), isLast: false))
+            return .success(
+                SnapshotChunk(bytes: bytes, remainingBytes: remainingBytes(writer, after: bytes.count), isLast: false))
         } catch {
             writer = nil
             guard case .store(let storeError) = error else { return .failure(RPCStatus(.internal, "\(error)")) }
@@ -278,11 +282,13 @@ private final class SnapshotProducer: @unchecked Sendable {
         return opened
     }
 
-    /// By the share of the records that has been written, and before that by the size of the store. At least the digest.
-    private func remainingBytes(_ writer: SnapshotWriter) -> UInt64 {
+    /// By the share of the records that has been written, and before that by the size of the store. At least the digest,
+    /// and never more than what was said before, as clients show it.
+    private func remainingBytes(_ writer: SnapshotWriter, after bytes: Int) -> UInt64 {
         let done = writer.progress
         let estimate = done == 0 ? Double(estimatedBytes) : Double(writer.streamBytes) * (1 - done) / done
-        return UInt64(SnapshotFormat.digestBytes) + UInt64(estimate)
+        leftBytes = min(UInt64(estimate), leftBytes - min(leftBytes, UInt64(bytes)))
+        return UInt64(SnapshotFormat.digestBytes) + leftBytes
     }
 }
 
