@@ -338,7 +338,10 @@ struct PrinterTests {
 
                 """)
         #expect(
-            try text(.simple) { try $0.memberChange(header, [], member: header.memberID, change: "updated in") }
+            try text(.simple) {
+                try $0.memberChange(
+                    Etcdserverpb_MemberUpdateResponse(), header, [], member: header.memberID, change: "updated in")
+            }
                 == "Member 2e1259d415f2a040 updated in cluster  48276a8f75b6a87\n")
     }
 

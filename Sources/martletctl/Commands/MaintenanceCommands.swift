@@ -99,14 +99,13 @@ struct MoveLeaderCommand: AsyncParsableCommand {
         let printer = try global.printer()
         // Only the leader takes the request: find its endpoint.
         for endpoint in global.endpointList {
-            let leader = try await global.session(endpoints: [endpoint]) { client -> UInt64? in
+            let moved = try await global.session(endpoints: [endpoint]) { client in
                 let status = try await client.status()
-                guard status.leader == status.header.memberID else { return nil }
-                _ = try await client.moveLeader(to: target)
-                return status.leader
+                let isLeader = status.leader == status.header.memberID
+                return isLeader ? (status.leader, try await client.moveLeader(to: target)) : nil
             }
-            if let leader {
-                Output.write(try printer.moveLeader(from: leader, to: target))
+            if let (leader, response) = moved {
+                Output.write(try printer.moveLeader(response, from: leader, to: target))
                 return
             }
         }

@@ -88,7 +88,7 @@ struct MemberRemoveCommand: AsyncParsableCommand {
         let printer = try global.printer()
         let response = try await global.session { client in try await client.memberRemove(id: id) }
         Output.write(
-            try printer.memberChange(response.header, response.members, member: id, change: "removed from"))
+            try printer.memberChange(response, response.header, response.members, member: id, change: "removed from"))
     }
 }
 
@@ -112,7 +112,8 @@ struct MemberUpdateCommand: AsyncParsableCommand {
         let response = try await global.session { client in
             try await client.memberUpdate(id: id, peerURLs: urls)
         }
-        Output.write(try printer.memberChange(response.header, response.members, member: id, change: "updated in"))
+        Output.write(
+            try printer.memberChange(response, response.header, response.members, member: id, change: "updated in"))
     }
 }
 
@@ -129,6 +130,7 @@ struct MemberPromoteCommand: AsyncParsableCommand {
         let id = try memberID(words)
         let printer = try global.printer()
         let response = try await global.session { client in try await client.memberPromote(id: id) }
-        Output.write(try printer.memberChange(response.header, response.members, member: id, change: "promoted in"))
+        Output.write(
+            try printer.memberChange(response, response.header, response.members, member: id, change: "promoted in"))
     }
 }

@@ -204,10 +204,15 @@ extension Printer {
     }
 
     /// The answer of `move-leader`.
-    package func moveLeader(from leader: UInt64, to target: UInt64) throws(CommandError) -> [UInt8] {
-        let line = "Leadership transferred from \(GoText.hex(leader)) to \(GoText.hex(target))"
-        guard format == .simple else { throw unsupported }
-        return Array((line + "\n").utf8)
+    package func moveLeader(
+        _ response: Etcdserverpb_MoveLeaderResponse, from leader: UInt64, to target: UInt64
+    ) throws(CommandError) -> [UInt8] {
+        try print(
+            response,
+            simple: { $0.line("Leadership transferred from \(GoText.hex(leader)) to \(GoText.hex(target))") },
+            json: { json in
+                json.object { $0.header(response.header, isPresent: response.hasHeader) }
+            })
     }
 
     /// What `snapshot status` found in a file.

@@ -1,3 +1,4 @@
+package import SwiftProtobuf
 package import Wire
 
 extension Printer {
@@ -94,24 +95,17 @@ extension Printer {
                     json.member(response.member)
                     json.memberArray(response.members)
                 }
-            },
-            fields: { text in
-                text.header(response.header)
-                fieldsMember(response.member, into: &text)
             })
     }
 
-    /// The answer of `member remove`, `update` or `promote`: `change` is `removed from`, `updated in`, `promoted in`.
+    /// The answer `message` of `member remove`, `update` or `promote`: `change` is `removed from`, `updated in`, `promoted in`.
     package func memberChange(
-        _ header: Etcdserverpb_ResponseHeader, _ members: [Etcdserverpb_Member], member: UInt64, change: String
+        _ message: any Message, _ header: Etcdserverpb_ResponseHeader, _ members: [Etcdserverpb_Member],
+        member: UInt64, change: String
     ) throws(CommandError) -> [UInt8] {
         try print(
-            nil, simple: { changed(member, change, header, into: &$0) },
-            json: { $0.object { $0.members(header, true, members) } },
-            fields: { text in
-                text.header(header)
-                for member in members { fieldsMember(member, into: &text) }
-            })
+            message, simple: { changed(member, change, header, into: &$0) },
+            json: { $0.object { $0.members(header, true, members) } })
     }
 
     private func changed(

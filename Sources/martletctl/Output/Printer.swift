@@ -30,12 +30,12 @@ package struct Printer: Sendable {
         .badFeature("\(format.rawValue) not supported as output format")
     }
 
-    /// Prints `message` in whichever of the formats is chosen; `table` is for the few commands that have one.
+    /// Prints `message` in whichever of the formats is chosen; `fields` and `table` are for the commands that have them.
     func print(
         _ message: @autoclosure () throws -> (any Message)?,
         simple: (inout Text) -> Void,
         json: (inout JSONText) -> Void,
-        fields: (inout Text) -> Void,
+        fields: ((inout Text) -> Void)? = nil,
         table: (() -> TableWriter)? = nil
     ) throws(CommandError) -> [UInt8] {
         switch format {
@@ -48,6 +48,7 @@ package struct Printer: Sendable {
             json(&writer)
             return Array((writer.text + "\n").utf8)
         case .fields:
+            guard let fields else { throw unsupported }
             var text = Text()
             fields(&text)
             return text.bytes

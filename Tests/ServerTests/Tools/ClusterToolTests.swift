@@ -81,6 +81,7 @@ extension ServerTests {
                         "endpoint health --cluster", "member promote \(own)", "member remove 1234",
                         "member update 1234 --peer-urls http://127.0.0.1:7", "member promote 1234",
                         "member add x --peer-urls \(peer)", "member add x --learner --peer-urls \(peer)",
+                        "member update \(String(list[0].id, radix: 16)) --peer-urls \(peer)",
                     ] {
                         try await comparison.check(one + ["-w", format] + words(command))
                     }

@@ -248,7 +248,14 @@ extension ServerTests {
             let saved = try await save(into: folder)
             let directory = folder.path("data")
             try await Tool.succeed(["snapshot", "restore", saved.path, "--data-dir", directory])
+            // What a restore leaves that is killed: no data directory, so that no member starts with nothing by mistake.
+            let part = folder.path("x.part")
+            try FileManager.default.createDirectory(atPath: part + "/store", withIntermediateDirectories: true)
             let cases: [([String], Int32, String)] = [
+                (
+                    [saved.path, "--data-dir", folder.path("x/")], 1,
+                    "\(part) is left of an interrupted restore: remove it"
+                ),
                 ([saved.path, "--data-dir", directory], 1, "data-dir \"\(directory)\" not empty or could not be read"),
                 (
                     [saved.path, "--data-dir", folder.path("x"), "--wal-dir", directory], 1,
@@ -283,6 +290,7 @@ extension ServerTests {
                 #expect(result.exitStatus == status, "\(arguments)")
                 #expect(result.errors == "Error: \(text)\n")
             }
+            #expect(FileManager.default.fileExists(atPath: part + "/store"))
         }
 
         @Test("a snapshot of etcd is saved and described, and refused with advice")
