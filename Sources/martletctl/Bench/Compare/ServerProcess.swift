@@ -112,7 +112,13 @@ final class ServerProcess {
         guard let process else { return }
         self.process = nil
         kill(process.processIdentifier, SIGKILL)
-        process.waitUntilExit()
+        Self.reap(process)
+    }
+
+    /// Waits for the end of a process that was killed. Not by `waitUntilExit`, which can wait for ever for one that ended
+    /// before.
+    private static func reap(_ process: Process) {
+        for _ in 0..<5000 where process.isRunning { usleep(1000) }
     }
 
     private func answers() async -> Bool {
@@ -139,7 +145,7 @@ final class ServerProcess {
             try? await Task.sleep(for: .milliseconds(20))
         }
         if process.isRunning { kill(pid, SIGKILL) }
-        process.waitUntilExit()
+        Self.reap(process)
     }
 
     /// Removes the data and the log.
