@@ -20,7 +20,6 @@ final class PeerSide: PeerDelegate {
     private let context: ServerContext
     private let founders: [Membership.Member]
     private let consistency: ConsistencyCheck
-    private let encoded = EncodedOnce()
     /// The loop on which requests that others forward are answered; none before clients are served.
     private let loop = Mutex<NIOLoopBound<LoopState>?>(nil)
 
@@ -40,9 +39,7 @@ final class PeerSide: PeerDelegate {
                 configuration: PeerConfiguration(
                     clusterID: context.identity.clusterID, memberID: context.identity.memberID,
                     listenURLs: try configuration.listenPeerURLs.map { try PeerURL($0.text) }, tls: tls, seed: seed,
-                    encode: { [encoded] message in
-                        encoded.entries.withLock { MessageCodec.encode(message, entries: &$0) }
-                    }, decode: { try MessageCodec.decode($0) }),
+                    encode: { MessageCodec.encode($0) }, decode: { try MessageCodec.decode($0) }),
                 group: group, delegate: self, logger: context.logger)
             if context.stateMachine.published.withLock({ $0.members.isEmpty }) {
                 network.setMembers(founders.map { ($0.id, $0.peerURLs) })
@@ -97,8 +94,12 @@ final class PeerSide: PeerDelegate {
     // MARK: Messages
 
     func received(_ messages: [Message], from member: MemberID) {
-        // What a full inbox does not take is lost, as on the wire.
-        for message in messages { context.replicaInbox.push(.message(message)) }
+        for message in messages {
+            // Nobody speaks for another; only a wish for leadership bears the name of the member that is to lead.
+            guard message.from == member || message.type == .transferLeader else { continue }
+            // What a full inbox does not take is lost, as on the wire.
+            context.replicaInbox.push(.message(message))
+        }
     }
 
     func unreachable(_ member: MemberID) { context.replicaInbox.push(.unreachable(member)) }
@@ -157,11 +158,6 @@ final class PeerSide: PeerDelegate {
         guard let state = loop.withLock({ $0 }) else { return reply(.failure(RPCStatus(.notLeader))) }
         state.eventLoop.execute { LeaderCalls(state: state.value).run(request, body) { reply($0) } }
     }
-}
-
-/// The entries that were encoded last: those of a leader's append are the same for all its followers. Any thread.
-private final class EncodedOnce: Sendable {
-    let entries = Mutex(EncodedEntries())
 }
 
 extension String {
