@@ -89,7 +89,7 @@ import Testing
         Issue.record("\(bug.rawValue) was not found within \(bug.seedsMax) seeds")
     }
 
-    /// A trap inside of a run is a violation of that run.
+    /// A failure can be repeated and understood from its text alone.
     @Test func failureTextTellsAll() throws {
         let report = SimulationThread.run(SimulationOptions(seed: 1, bug: .skipSync))
         let text = try #require(report.failureText)
