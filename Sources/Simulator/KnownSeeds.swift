@@ -14,7 +14,7 @@ package let knownSeeds: [KnownSeed] = [
         what: "a power loss tore the hard state off an append's entries: the member trapped at every start"),
     KnownSeed(
         seed: 100_855, steps: 12_000, members: nil,
-        what: "a sole voter beside a learner answered linearizable reads from what it had applied; the learner was ahead"),
+        what: "a sole voter beside a learner answered reads from what it had applied; the learner was ahead"),
     KnownSeed(
         seed: 200_038, steps: 12_000, members: 1,
         what: "a write that failed while a torn tail was zeroed left a log that was refused as corrupt at every start"),
