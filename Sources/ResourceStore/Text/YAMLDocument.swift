@@ -78,7 +78,7 @@ package struct YAMLDocument: Sendable {
     /// Turns nodes into values and notes where they stand.
     private struct Builder {
         /// Aliases are copies: a text may not grow without bound by them.
-        private static let nodesMax = 1_000_000
+        private static let nodesMax = 250_000
         private static let depthMax = 512
 
         var positions: [String: Position] = [:]

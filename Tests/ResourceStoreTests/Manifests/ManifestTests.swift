@@ -95,7 +95,7 @@ extension ResourceStoreTests {
             for argument in kubeadm.first?["etcd"]?["local"]?["extraArgs"]?.array ?? [] {
                 used.insert(argument["name"]?.string ?? "no name")
             }
-            #expect(used.count > 25)
+            #expect(used.count > 20)
             #expect(used.subtracting(known) == [])
         }
 
