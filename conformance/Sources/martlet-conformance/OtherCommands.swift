@@ -32,6 +32,8 @@ struct MatrixCommand: AsyncParsableCommand {
 
     @Argument(help: ArgumentHelp("Reports: NAME=FILE, in the order of the columns.", valueName: "name=file"))
     var reports: [String]
+    @Option(help: ArgumentHelp("Markdown that follows the table.", valueName: "file"))
+    var append: String?
     @Option(help: ArgumentHelp("Writes there; otherwise to the standard output.", valueName: "file"))
     var output: String?
 
@@ -41,7 +43,8 @@ struct MatrixCommand: AsyncParsableCommand {
             guard parts.count == 2 else { throw ValidationError("\(text): NAME=FILE is expected") }
             return (name: parts[0], report: try RunReport(json: try String(contentsOfFile: parts[1], encoding: .utf8)))
         }
-        let text = Matrix(columns).markdown
+        var text = Matrix(columns).markdown
+        if let append { text += "\n" + (try String(contentsOfFile: append, encoding: .utf8)) }
         if let output {
             try Data(text.utf8).write(to: URL(fileURLWithPath: output))
         } else {

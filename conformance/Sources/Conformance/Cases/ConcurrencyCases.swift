@@ -37,7 +37,7 @@ enum ConcurrencyCases {
                 doc: "No read sees a part of a transaction [api_guarantees, isolation]", body: isolation),
             Case(
                 "concurrency", "distinct-revisions",
-                doc: "Concurrent puts have revisions of their own, without a gap [data model]", body: distinctRevisions),
+                doc: "Concurrent puts have revisions of their own, with no gap [data model]", body: distinctRevisions),
             Case(
                 "concurrency", "reads-do-not-go-back",
                 doc: "The revision that a client is answered never goes back, whichever member it asks "

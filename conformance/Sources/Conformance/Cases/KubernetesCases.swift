@@ -47,7 +47,7 @@ enum KubernetesCases {
         Case(
             "kubernetes", "compaction-election",
             doc:
-                "One of many API servers wins the election by compact_rev_key each round; its compaction hides the past "
+                "One of many API servers wins the election by compact_rev_key; its compaction hides the past "
                 + "[kubernetes, compact.go]", needs: [.private], body: election),
         Case(
             "kubernetes", "list-is-what-the-watch-says",

@@ -10,8 +10,8 @@ enum LimitCases {
         Case(
             "limits", "quota",
             doc:
-                "A store above its quota refuses writes with RESOURCE_EXHAUSTED \"database space exceeded\", serves reads "
-                + "and deletes, and takes writes again after deletes, compaction, defragmentation and disarming "
+                "A store above its quota refuses writes with RESOURCE_EXHAUSTED \"database space exceeded\", serves "
+                + "reads and deletes, and takes writes again after deletes, compaction, defragmentation and disarming "
                 + "[op-guide/maintenance, space quota]",
             serverFlags: ["--quota-backend-bytes=16777216"], timeout: .seconds(120), body: quota),
         Case(

@@ -73,8 +73,8 @@ enum TLSCases {
         Case(
             "tls", "certificate-rotation",
             doc:
-                "A certificate that is replaced on disk is shown without a restart [op-guide/security; etcd reads it at "
-                + "each handshake]", needs: [.process, .openssl], body: rotation),
+                "A certificate that is replaced on disk is shown without a restart [op-guide/security; etcd reads it "
+                + "at each handshake]", needs: [.process, .openssl], body: rotation),
         Case(
             "tls", "without-client-authentication",
             doc: "Without a trusted CA any client may come, with TLS [op-guide/security, example 1]",

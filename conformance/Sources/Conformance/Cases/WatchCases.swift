@@ -47,7 +47,7 @@ enum WatchCases {
         Case(
             "watch", "slow-reader",
             doc:
-                "A stream that nobody reads keeps neither writes nor other watches waiting, also on its own connection, "
+                "A stream that nobody reads keeps neither writes nor other watches waiting, on its connection too, "
                 + "and has everything when it is read at last [gRPC flow control; etcd#17529]", timeout: .seconds(120),
             body: slowReader),
         Case(

@@ -1,7 +1,7 @@
 /// One step of a case: something done, and what is expected of it.
 ///
 /// A step is a map; the field that is named first below says what is done.
-/// - `call: KV/Put` with `request`: a unary call. `response`: what to expect of the answer; or `error: {code, message}`.
+/// - `call: KV/Put` with `request`: a unary call. `response`: what to expect; or `error: {code, message}`.
 ///   `metadata`: request headers; `timeout`: milliseconds until the deadline; `endpoint: other`: another member, if
 ///   there is one; `eventually`: milliseconds for which it is repeated until it answers as expected; `save`.
 /// - `put: {a: "1", b: ["2", "3"]}`: puts, in this order. `delete: a` or a list. `compact: $rev`. `grant: NAME` with
