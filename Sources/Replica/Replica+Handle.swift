@@ -94,7 +94,7 @@ extension Replica {
     package func collect(into effects: inout ReplicaEffects) {
         submitProposals()
         repeat {
-            while raft.hasReady { take(raft.ready(), into: &effects) }
+            while hasReady { take(raft.ready(), into: &effects) }
             // The state machine may be ahead of what Raft has given out: entries reach it from the log's owner too.
             let known = min(applied, offered)
             if known > raft.applied {
@@ -104,7 +104,7 @@ extension Replica {
             if campaignsWhenSole { campaignIfSole() }
             if !held.isEmpty { handOver() }
             if reads.hasWaiting || reads.isAsking { askForReads() }
-        } while raft.hasReady
+        } while hasReady
         if !dropped.isEmpty {
             effects.dropped.append(contentsOf: dropped)
             dropped.removeAll(keepingCapacity: true)
@@ -129,6 +129,12 @@ extension Replica {
             if hasPeers { offerSnapshot() }
         }
         if let read = history.nextRead() { effects.logRead = read }
+    }
+
+    /// A function of its own, never inlined: in release builds Swift 6.3's optimizer merged this look at `raft` with the
+    /// change that follows it in the loop, which is an overlapping access and ends the process.
+    private var hasReady: Bool {
+        @inline(never) get { raft.hasReady }
     }
 
     /// Lets applied entries go: all of them, or those beyond what followers that lag a little are served from.
