@@ -48,13 +48,8 @@ struct ClusterService {
         guard members.contains(where: { $0.id == target && !$0.isLearner }) else {
             return call.fail(RPCStatus(.badLeaderTransferee))
         }
-        let answer = { [state] in
-            let header = state.currentHeader
-            call.reply(size: ProtoSize.message(1, header)) { buffer in
-                var writer = ProtoWriter(buffer)
-                writer.message(1, header)
-            }
-        }
+        // As in etcd the answer has no header.
+        let answer = { call.reply(size: 0) { _ in } }
         // A leader asked to lead does already.
         guard target != own else { return answer() }
         guard context.replicaInbox.push(.transferLeadership(to: target)) else {
