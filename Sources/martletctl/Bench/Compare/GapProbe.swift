@@ -50,6 +50,36 @@ struct GapProbe: Sendable {
         return Double((end - begin).nanoseconds) / 1e9
     }
 
+    /// Begins writes all the time for so long, and then waits until one more is answered. The longest time between two
+    /// answers, seconds: there may be writes that pass before the ones that do not.
+    func longestGap(seconds: Int64) async -> Double {
+        struct Answers {
+            var last = NIODeadline.now()
+            var longest = TimeAmount.zero
+        }
+        let answers = NIOLockedValueBox(Answers())
+        let end = NIODeadline.now() + .seconds(seconds)
+        await withDiscardingTaskGroup { group in
+            while NIODeadline.now() < end {
+                for client in clients {
+                    group.addTask {
+                        guard (try? await client.put(Self.request)) != nil else { return }
+                        answers.withLockedValue { answers in
+                            let now = NIODeadline.now()
+                            answers.longest = max(answers.longest, now - answers.last)
+                            answers.last = now
+                        }
+                    }
+                }
+                try? await Task.sleep(for: Self.interval)
+            }
+            // Some of those on their way may never be answered.
+            group.cancelAll()
+        }
+        let longest = answers.withLockedValue { max($0.longest, end - $0.last) }
+        return Double(longest.nanoseconds) / 1e9
+    }
+
     func close() async { for client in clients { await client.close() } }
 
     private static var request: Etcdserverpb_PutRequest {
