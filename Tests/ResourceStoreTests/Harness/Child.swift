@@ -48,8 +48,6 @@ final class Child {
         }
     }
 
-    func write(_ text: String) { _ = text.withCString { Glibc.write(input, $0, strlen($0)) } }
-
     func closeInput() {
         if input >= 0 { close(input) }
         input = -1
