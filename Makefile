@@ -6,7 +6,7 @@ ETCD_VERSION   := 3.5.1
 RELEASE        := .build/release
 REFERENCE      := .build/reference
 
-.PHONY: run cluster build test lint bench soak fuzz reference clean
+.PHONY: run cluster build test lint bench bench-cluster conformance soak fuzz reference clean
 
 run: build
 	@./.ci/start
@@ -30,7 +30,8 @@ test: reference
 	MARTLET_BIN=$(RELEASE) MARTLET_REFERENCE=$(CURDIR)/$(REFERENCE) swift test
 
 lint:
-	swift format lint --strict --parallel --recursive Package.swift $$(git ls-files 'Sources/*.swift' 'Tests/*.swift' | grep -v /Generated/)
+	swift format lint --strict --parallel --recursive Package.swift \
+	    $$(git ls-files 'Sources/*.swift' 'Tests/*.swift' 'conformance/*.swift' | grep -v /Generated/)
 
 # The real etcd that tests and benchmarks run beside: only ever started on loopback.
 reference: $(REFERENCE)/etcd
@@ -42,8 +43,27 @@ $(REFERENCE)/etcd:
 bench: reference build
 	$(RELEASE)/martletctl bench compare --martlet $(RELEASE)/martlet --etcd $(REFERENCE)/etcd --work .build/bench
 
+# The same for three members of each: throughput, reads at a follower, write gaps, joining.
+bench-cluster: reference build
+	$(RELEASE)/martletctl bench compare-cluster --martlet $(RELEASE)/martlet --etcd $(REFERENCE)/etcd --work .build/bench
+
+# Runs the conformance suite on Martlet and on etcd, and writes the matrix of both. A failed case is in the matrix.
+conformance: reference build
+	swift build -c release --product martlet-conformance
+	mkdir -p .build/conformance
+	-$(RELEASE)/martlet-conformance --server-command "$(CURDIR)/$(RELEASE)/martlet" \
+	    --deviations conformance/deviations.yaml --server martlet --format json --report .build/conformance/martlet.json
+	-$(RELEASE)/martlet-conformance --server-command "$(CURDIR)/$(REFERENCE)/etcd" \
+	    --deviations conformance/deviations.yaml --server etcd-3.5.1 --format json --report .build/conformance/etcd.json
+	$(RELEASE)/martlet-conformance matrix Martlet=.build/conformance/martlet.json \
+	    "etcd $(ETCD_VERSION)=.build/conformance/etcd.json" --append conformance/mutations.md \
+	    --output conformance/REPORT.md
+
+# For hours: kill -9 and chaos with real processes, and simulated clusters from fresh seeds, until one fails or Ctrl-C.
 soak: reference build
+	swift build -c release --product martlet-simulate
 	MARTLET_SOAK=1 MARTLET_BIN=$(RELEASE) MARTLET_REFERENCE=$(CURDIR)/$(REFERENCE) swift test --filter Soak
+	$(RELEASE)/martlet-simulate --seeds 1.. --jobs 2
 
 # Coverage-guided fuzzing of the hot codecs and of a connection's framing, beside the seeded mutations of `make test`.
 # FUZZ_SECONDS=60 bounds it; Ctrl-C stops it.

@@ -25,6 +25,7 @@ private final class Member {
         var configuration = Server.ServerConfiguration()
         configuration.dataDirectory = directory.path + "/data"
         configuration.listenClientURLs = [try ListenURL(parsing: "http://127.0.0.1:0")]
+        configuration.listenPeerURLs = []
         configuration.unsafeNoFsync = true
         server = try await MartletServer.start(
             configuration, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() },

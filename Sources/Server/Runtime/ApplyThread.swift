@@ -2,7 +2,6 @@ import IOInterfaces
 import Logging
 import MVCC
 import Membership
-import Membership
 package import Primitives
 package import RaftCore
 import Replica
