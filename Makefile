@@ -5,6 +5,8 @@ TEST_PACKAGES  := etcd-client nghttp2-client openssl python3 python3-pip
 ETCD_VERSION   := 3.5.1
 RELEASE        := .build/release
 REFERENCE      := .build/reference
+# Tests whose clusters and servers are timed: they run one target after the other, with nothing beside them.
+ALONE          := ServerTests|ClusterTests|ConformanceTests
 
 .PHONY: run cluster build test lint bench bench-cluster conformance soak fuzz reference clean
 
@@ -27,7 +29,11 @@ test: reference
 	$(MAKE) lint
 	swift build -c release --product martlet
 	swift build -c release --product martletctl
-	MARTLET_BIN=$(RELEASE) MARTLET_REFERENCE=$(CURDIR)/$(REFERENCE) swift test
+	MARTLET_BIN=$(RELEASE) MARTLET_REFERENCE=$(CURDIR)/$(REFERENCE) swift test --skip '$(ALONE)'
+	for tests in $(subst |, ,$(ALONE)); do \
+	    MARTLET_BIN=$(RELEASE) MARTLET_REFERENCE=$(CURDIR)/$(REFERENCE) \
+	        swift test --skip-build --filter "$$tests" || exit 1; \
+	done
 
 lint:
 	swift format lint --strict --parallel --recursive Package.swift \

@@ -39,7 +39,8 @@ struct WatchArgumentTests {
         func visit(_ command: any ParsableCommand.Type, _ path: [String]) throws {
             let subcommands = command.configuration.subcommands
             if subcommands.isEmpty {
-                let required = path.last == "compare" ? ["--martlet", "m", "--etcd", "e"] : []
+                let compares = path.last?.hasPrefix("compare") == true
+                let required = compares ? ["--martlet", "m", "--etcd", "e"] : []
                 #expect(throws: Never.self) { try Martletctl.parseAsRoot(path + required) }
             }
             for subcommand in subcommands {

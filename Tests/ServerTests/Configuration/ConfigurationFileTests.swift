@@ -55,6 +55,8 @@ import Testing
               trusted-ca-file: /ca
             peer-transport-security:
               cert-file: /pc
+              key-file: /pk
+              allowed-cn: [a, b]
               auto-tls: false
             """)
         #expect(configuration.name == "infra")
@@ -66,6 +68,8 @@ import Testing
         #expect(configuration.logOutputs == ["stdout", "/var/log/m.log"])
         #expect(configuration.certificateFile == "/c" && configuration.keyFile == "/k")
         #expect(configuration.clientCertificateAuth && configuration.trustedCAFile == "/ca")
+        #expect(configuration.peerTLS.certificateFile == "/pc" && configuration.peerTLS.keyFile == "/pk")
+        #expect(configuration.peerTLS.allowedCommonNames == ["a", "b"])
         let json = try Self.read(#"{"name": "j", "max-request-bytes": 1000, "client-transport-security": null}"#)
         #expect(json.name == "j" && json.maxRequestBytes == 1000)
         #expect(try Self.read("").name == "default")

@@ -126,7 +126,10 @@ import Testing
         #expect(configuration.clientCertificateAuth)
         #expect(configuration.certificateFile == "/etc/kubernetes/pki/etcd/server.crt")
         #expect(configuration.watchProgressNotifySeconds == 5)
-        #expect(configuration.notes.count == 5)
+        #expect(configuration.peerTLS.certificateFile == "/etc/kubernetes/pki/etcd/peer.crt")
+        #expect(configuration.peerTLS.clientCertificateAuth)
+        // The feature gate.
+        #expect(configuration.notes.count == 1)
     }
 
     @Test("A flag beats its variable, a variable beats the default")

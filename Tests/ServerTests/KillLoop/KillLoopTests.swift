@@ -13,22 +13,10 @@ extension ServerTests {
         @Test("every acknowledged write survives", .timeLimit(.minutes(5)))
         func loop() async throws {
             let seed = UInt64.random(in: 0..<100_000)
-            try await run(seed: seed) { $0 < Self.rounds }
+            try await Self.run(seed: seed) { $0 < Self.rounds }
         }
 
-        /// `make soak`: the same for hours. `MARTLET_SOAK_MINUTES` says how long, four hours unless given.
-        @Test("Soak", .enabled(if: Binaries.environment("MARTLET_SOAK") == "1", "runs in `make soak` only"))
-        func soak() async throws {
-            let minutes = Binaries.environment("MARTLET_SOAK_MINUTES").flatMap { Int($0) } ?? 240
-            let end = ContinuousClock.now + .seconds(60 * minutes)
-            // A fresh store now and then keeps the model small.
-            while ContinuousClock.now < end {
-                let seed = UInt64.random(in: 0..<100_000)
-                try await run(seed: seed) { $0 < 200 && ContinuousClock.now < end }
-            }
-        }
-
-        private func run(seed: UInt64, while goOn: (_ round: Int) -> Bool) async throws {
+        fileprivate static func run(seed: UInt64, while goOn: (_ round: Int) -> Bool) async throws {
             let server = try TestServer(.martlet)
             var loop = KillRounds(seed: seed, server: server)
             var round = 0
@@ -44,6 +32,21 @@ extension ServerTests {
             }
             #expect(loop.journal.acknowledgedCount > round * 5)
             await server.discard()
+        }
+    }
+}
+
+/// Apart from the others, whose time is limited.
+@Suite struct KillSoak {
+    /// `make soak`: the same for hours. `MARTLET_SOAK_MINUTES` says how long, four hours unless given.
+    @Test(.enabled(if: Binaries.environment("MARTLET_SOAK") == "1", "runs in `make soak` only"))
+    func killSoak() async throws {
+        let minutes = Binaries.environment("MARTLET_SOAK_MINUTES").flatMap { Int($0) } ?? 240
+        let end = ContinuousClock.now + .seconds(60 * minutes)
+        // A fresh store now and then keeps the model small.
+        while ContinuousClock.now < end {
+            let seed = UInt64.random(in: 0..<100_000)
+            try await ServerTests.KillLoop.run(seed: seed) { $0 < 200 && ContinuousClock.now < end }
         }
     }
 }
