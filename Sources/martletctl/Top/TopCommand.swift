@@ -19,9 +19,21 @@ struct TopCommand: AsyncParsableCommand {
     @Flag(help: "Print one table, with rates over one interval, and end.")
     var once = false
 
+    @Flag(help: "Show resources instead of members: live keys, bytes, revisions and writes per second of each.")
+    var keys = false
+
+    @OptionGroup var resources: ResourceOptions
     @OptionGroup var global: GlobalOptions
 
     func run() async throws {
+        if keys {
+            var usage = UsageOptions()
+            // All of it: the parser's defaults are for options that it has read.
+            usage.interval = interval
+            usage.exact = false
+            usage.sort = .bytes
+            return try await UsageTable.follow(global, resources, usage, iterations: once ? 1 : 0)
+        }
         guard interval.nanoseconds >= 10_000_000 else {
             throw CommandError.badArguments("--interval must be 10ms at least")
         }
