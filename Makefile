@@ -6,7 +6,7 @@ ETCD_VERSION   := 3.5.1
 RELEASE        := .build/release
 REFERENCE      := .build/reference
 # Tests whose clusters and servers are timed: they run one target after the other, with nothing beside them.
-ALONE          := ServerTests|ClusterTests|ConformanceTests
+ALONE          := ServerTests|ClusterTests
 
 .PHONY: run cluster build test lint bench bench-cluster conformance soak fuzz reference clean
 
