@@ -5,8 +5,13 @@ TEST_PACKAGES  := etcd-client nghttp2-client openssl python3 python3-pip
 ETCD_VERSION   := 3.5.1
 RELEASE        := .build/release
 REFERENCE      := .build/reference
-# Tests whose clusters and servers are timed: they run one target after the other, with nothing beside them.
-ALONE          := ServerTests|ClusterTests
+# Groups of test targets that wait for sockets, processes and disks: one group after the other, apart from all the targets
+# that only compute. Those would take the processors from them for minutes.
+WAITING        := TransportTests|TransportSecurityTests|PeersTests|ClientTests ConformanceTests|ResourceStoreTests \
+                  ServerTests ClusterTests
+EMPTY          :=
+SPACE          := $(EMPTY) $(EMPTY)
+TEST           := MARTLET_BIN=$(RELEASE) MARTLET_REFERENCE=$(CURDIR)/$(REFERENCE) swift test
 
 .PHONY: run cluster build test lint bench bench-cluster conformance soak fuzz reference clean
 
@@ -29,11 +34,8 @@ test: reference
 	$(MAKE) lint
 	swift build -c release --product martlet
 	swift build -c release --product martletctl
-	MARTLET_BIN=$(RELEASE) MARTLET_REFERENCE=$(CURDIR)/$(REFERENCE) swift test --skip '$(ALONE)'
-	for tests in $(subst |, ,$(ALONE)); do \
-	    MARTLET_BIN=$(RELEASE) MARTLET_REFERENCE=$(CURDIR)/$(REFERENCE) \
-	        swift test --skip-build --filter "$$tests" || exit 1; \
-	done
+	$(TEST) --skip '^($(subst $(SPACE),|,$(strip $(WAITING))))\.'
+	$(foreach group,$(WAITING),$(TEST) --skip-build --filter '^($(group))\.' &&) true
 
 lint:
 	swift format lint --strict --parallel --recursive Package.swift \
@@ -68,7 +70,7 @@ conformance: reference build
 # For hours: kill -9 and chaos with real processes, and simulated clusters from fresh seeds, until one fails or Ctrl-C.
 soak: reference build
 	swift build -c release --product martlet-simulate
-	MARTLET_SOAK=1 MARTLET_BIN=$(RELEASE) MARTLET_REFERENCE=$(CURDIR)/$(REFERENCE) swift test --filter Soak
+	MARTLET_SOAK=1 $(TEST) --filter Soak
 	$(RELEASE)/martlet-simulate --seeds 1.. --jobs 2
 
 # Coverage-guided fuzzing of the hot codecs and of a connection's framing, beside the seeded mutations of `make test`.

@@ -22,6 +22,8 @@ final class PeerSide: PeerDelegate {
     private let consistency: ConsistencyCheck
     /// The loop on which requests that others forward are answered; none before clients are served.
     private let loop = Mutex<NIOLoopBound<LoopState>?>(nil)
+    /// A snapshot waits to be installed by the restart that it caused: another one would be written over it.
+    private let hasSnapshot = Atomic<Bool>(false)
 
     /// Makes the network, which does not listen yet, and hands it to the context.
     ///
@@ -137,7 +139,11 @@ final class PeerSide: PeerDelegate {
 
     func beginSnapshot(_ message: Message, from member: MemberID) throws -> any SnapshotSink {
         guard let index = message.snapshot?.index else { throw SnapshotRefusal.notNews }
-        return try ReceivedImage(index: index, context: context)
+        guard !hasSnapshot.load(ordering: .relaxed) else { throw SnapshotRefusal.installing }
+        return try ReceivedImage(index: index, context: context) { [self] in
+            hasSnapshot.store(true, ordering: .relaxed)
+            context.endLife(.snapshotReceived(index: index))
+        }
     }
 
     // MARK: Probes
@@ -167,11 +173,13 @@ extension String {
 /// Why an offered snapshot is not taken.
 enum SnapshotRefusal: Error, CustomStringConvertible {
     case notNews
+    case installing
     case otherCluster
 
     var description: String {
         switch self {
         case .notNews: "this member has applied as much"
+        case .installing: "this member restarts with a snapshot that it has received"
         case .otherCluster: "the snapshot is of another cluster"
         }
     }
@@ -182,11 +190,14 @@ private final class ReceivedImage: SnapshotSink {
     private let context: ServerContext
     private let incoming: IncomingSnapshot
     private let index: LogIndex
+    private let onReceived: () -> Void
     private var isJudged = false
 
-    init(index: LogIndex, context: ServerContext) throws {
+    /// - Parameter onReceived: called when the image is complete and durable.
+    init(index: LogIndex, context: ServerContext, onReceived: @escaping () -> Void) throws {
         self.context = context
         self.index = index
+        self.onReceived = onReceived
         try Self.judge(clusterID: context.identity.clusterID, index, context)
         incoming = try IncomingSnapshot(
             path: StoreDirectory.storePath(context.configuration) + "/" + SnapshotInstall.incomingFileName)
@@ -220,7 +231,7 @@ private final class ReceivedImage: SnapshotSink {
             metadata: [
                 "index": "\(index.rawValue)", "bytes": "\(status.streamBytes)", "revision": "\(status.revision)",
             ])
-        context.endLife(.snapshotReceived(index: index))
+        onReceived()
     }
 
     func abort() { incoming.abort() }

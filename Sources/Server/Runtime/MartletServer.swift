@@ -25,6 +25,8 @@ import Wire
 package final class MartletServer: Sendable {
     /// How long calls may take to finish after the server was asked to stop.
     private static let gracePeriod = TimeAmount.seconds(5)
+    /// The same for a member that only restarts with a snapshot: its clients find another member, or this one again.
+    private static let restartGracePeriod = TimeAmount.milliseconds(500)
     /// How often a stopping leader looks whether another one leads.
     private static let handOverPollMilliseconds: UInt64 = 10
 
@@ -126,17 +128,23 @@ package final class MartletServer: Sendable {
         if core.recovery.tornBytes > 0 {
             logger.warning("cut off the torn tail of the log", metadata: ["bytes": "\(core.recovery.tornBytes)"])
         }
+        if !core.recovery.membersForcedOut.isEmpty {
+            logger.warning(
+                "--force-new-cluster: removing all other members",
+                metadata: ["members": "\(core.recovery.membersForcedOut.map(\.hex).joined(separator: ","))"])
+        }
     }
 
     /// Stops in order and returns when everything acknowledged is on disk and every thread has ended.
     ///
+    /// - Parameter isRestart: the member starts again at once, in this process.
     /// - Returns: the last entry applied.
     @discardableResult
-    package func stop() async -> LogIndex {
+    package func stop(isRestart: Bool = false) async -> LogIndex {
         context.logger.info("stopping")
         context.isStopping.store(true, ordering: .releasing)
         await handOver()
-        await front?.server.shutdown(gracePeriod: Self.gracePeriod)
+        await front?.server.shutdown(gracePeriod: isRestart ? Self.restartGracePeriod : Self.gracePeriod)
         await context.peers?.stop()
         threads.stop()
         try? await group.shutdownGracefully()

@@ -67,7 +67,7 @@ package enum ServerMain {
             case .snapshotReceived(let index):
                 // A snapshot is installed as a restart, so that there is one way to begin with a store.
                 logger.info("installing a snapshot", metadata: ["index": "\(index.rawValue)"])
-                let applied = await server.stop()
+                let applied = await server.stop(isRestart: true)
                 isServing.value.store(false, ordering: .releasing)
                 try StoreDirectory.install(snapshotAt: index, over: applied, configuration)
             case .signal(let received):

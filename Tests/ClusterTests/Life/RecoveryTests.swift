@@ -53,10 +53,23 @@ extension ClusterTests {
                 try await client.compact(try await client.get("before").header.revision)
                 let first = try await client.put("after", "1")
                 await client.close()
-                try await away.server.start(within: .seconds(60))
-                try await eventually("the member has caught up", within: .seconds(60)) {
-                    try await away.localValue("after") == "1"
+                try away.server.launch()
+                try await away.waitUntilAnswering()
+                // Reads that wait for the entries which only the snapshot brings: they hold the restart with it up, while
+                // the leader offers another snapshot.
+                let patient = cluster.client([away], timeoutSeconds: 20)
+                let reads = Task {
+                    await withTaskGroup { group in
+                        for _ in 0..<4 { group.addTask { _ = try? await patient.get("after") } }
+                    }
                 }
+                try await eventually("the member has caught up", within: .seconds(60)) {
+                    guard away.isRunning else { throw TestFailure("the member ended") }
+                    return (try? await away.localValue("after")) == "1"
+                }
+                await reads.value
+                await patient.close()
+                try await away.server.waitUntilServing()
                 #expect(away.server.logText.contains("installing a snapshot"), "the log was not cut")
                 #expect(try await away.client.put("from it", "1") == first + 1)
                 #expect(try await away.client.list("big/", countOnly: true).count == 16)
