@@ -5,6 +5,8 @@ TEST_PACKAGES  := etcd-client nghttp2-client openssl python3 python3-pip
 ETCD_VERSION   := 3.5.1
 RELEASE        := .build/release
 REFERENCE      := .build/reference
+OLD_VERSION    := 3.4.23
+OLD_REFERENCE  := .build/reference-$(OLD_VERSION)
 # Groups of test targets that wait for sockets, processes and disks: one group after the other, apart from all the targets
 # that only compute. Those would take the processors from them for minutes.
 WAITING        := TransportTests|TransportSecurityTests|PeersTests|ClientTests ConformanceTests|ResourceStoreTests \
@@ -49,23 +51,37 @@ $(REFERENCE)/etcd:
 	@./.ci/reference $(ETCD_VERSION) $(REFERENCE)
 
 bench: reference build
-	$(RELEASE)/martletctl bench compare --martlet $(RELEASE)/martlet --etcd $(REFERENCE)/etcd --work .build/bench
+	$(RELEASE)/martletctl bench compare --martlet $(RELEASE)/martlet --etcd $(REFERENCE)/etcd --work .build/bench \
+	    --samples manifests/samples
 
 # The same for three members of each: throughput, reads at a follower, write gaps, joining.
 bench-cluster: reference build
 	$(RELEASE)/martletctl bench compare-cluster --martlet $(RELEASE)/martlet --etcd $(REFERENCE)/etcd --work .build/bench
 
-# Runs the conformance suite on Martlet and on etcd, and writes the matrix of both. A failed case is in the matrix.
-conformance: reference build
+# Debian's etcd, which is a version older: only for the matrix, and only unpacked.
+$(OLD_REFERENCE)/usr/bin/etcd:
+	@./.ci/dependencies $(PACKAGES)
+	mkdir -p $(OLD_REFERENCE)
+	cd $(OLD_REFERENCE) && apt-get download etcd-server && dpkg-deb -x etcd-server_*.deb .
+
+# Runs the conformance suite on Martlet, with one member and with three, and on two versions of etcd, and writes the matrix
+# of all. A failed case is in the matrix.
+CONFORMANCE = $(RELEASE)/martlet-conformance --deviations conformance/deviations.yaml --format json
+conformance: reference $(OLD_REFERENCE)/usr/bin/etcd build
 	swift build -c release --product martlet-conformance
 	mkdir -p .build/conformance
-	-$(RELEASE)/martlet-conformance --server-command "$(CURDIR)/$(RELEASE)/martlet" \
-	    --deviations conformance/deviations.yaml --server martlet --format json --report .build/conformance/martlet.json
-	-$(RELEASE)/martlet-conformance --server-command "$(CURDIR)/$(REFERENCE)/etcd" \
-	    --deviations conformance/deviations.yaml --server etcd-3.5.1 --format json --report .build/conformance/etcd.json
+	-$(CONFORMANCE) --server martlet --report .build/conformance/martlet.json \
+	    --server-command "$(CURDIR)/$(RELEASE)/martlet"
+	-$(CONFORMANCE) --server martlet --report .build/conformance/martlet-3.json --members 3 \
+	    --server-command "$(CURDIR)/$(RELEASE)/martlet"
+	-$(CONFORMANCE) --server etcd-$(ETCD_VERSION) --report .build/conformance/etcd.json \
+	    --server-command "$(CURDIR)/$(REFERENCE)/etcd"
+	-$(CONFORMANCE) --server etcd-$(OLD_VERSION) --report .build/conformance/etcd-old.json \
+	    --server-command "$(CURDIR)/$(OLD_REFERENCE)/usr/bin/etcd"
 	$(RELEASE)/martlet-conformance matrix Martlet=.build/conformance/martlet.json \
-	    "etcd $(ETCD_VERSION)=.build/conformance/etcd.json" --append conformance/mutations.md \
-	    --output conformance/REPORT.md
+	    "Martlet, 3 members=.build/conformance/martlet-3.json" \
+	    "etcd $(ETCD_VERSION)=.build/conformance/etcd.json" "etcd $(OLD_VERSION)=.build/conformance/etcd-old.json" \
+	    --append conformance/mutations.md --output conformance/REPORT.md
 
 # For hours: kill -9 and chaos with real processes, and simulated clusters from fresh seeds, until one fails or Ctrl-C.
 soak: reference build

@@ -4,8 +4,8 @@ import Testing
 /// Tests of the conformance suite: that its parts judge rightly, and that it sees every falsification.
 ///
 /// They start real servers: the reference etcd out of `MARTLET_REFERENCE`, Martlet out of `MARTLET_BIN`, as `make test`
-/// sets them. One after the other: expectations of revisions and of time allow no neighbour.
-@Suite("Conformance", .serialized) struct ConformanceTests {
+/// sets them. Each has servers of its own: expectations of revisions allow no neighbour.
+@Suite("Conformance") struct ConformanceTests {
     /// The repository's folder of case files.
     static let casesFolder =
         URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()

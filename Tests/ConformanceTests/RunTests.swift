@@ -5,9 +5,13 @@ import Wire
 @testable import Conformance
 
 extension ConformanceTests {
-    @Suite("against servers") struct RunTests {
-        /// Cases that wait for leases to end, or load a server for long: `make conformance` runs them.
-        private static let slow = ["expir", "kept-alive", "survives", "not-before", "killed", "thousand", "starvation"]
+    @Suite("against servers", .serialized) struct RunTests {
+        /// Cases that wait for leases to end, load a server for long, or move many megabytes, which takes this build without
+        /// optimisation tens of seconds: `make conformance` runs them.
+        private static let slow = [
+            "expir", "kept-alive", "survives", "not-before", "killed", "thousand", "starvation", "large-answer",
+            "message-bytes", "paused-process", "not-enough-started",
+        ]
 
         private func run(
             _ program: String, _ server: String, areas: Set<String> = [], level: Level? = nil

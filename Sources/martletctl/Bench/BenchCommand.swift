@@ -235,8 +235,14 @@ struct BenchKubeCommand: AsyncParsableCommand {
     @Option(help: "Objects to make before measuring.")
     var objects = 4000
 
+    @Flag(help: "Delete what lies under /registry, whoever has written it.")
+    var overwrite = false
+
+    @OptionGroup var samples: SampleOptions
+
     func run() async throws {
-        let report = try await KubeWorkload(objects: objects).run(try options.target(global), options)
+        let workload = KubeWorkload(objects: objects, samples: try samples.load(), overwrites: overwrite)
+        let report = try await workload.run(try options.target(global), options)
         try finish(report, json: options.json)
     }
 }

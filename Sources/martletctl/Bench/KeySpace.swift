@@ -51,18 +51,22 @@ package struct KeySpace: Sendable {
     }
 }
 
-/// Random bytes that values are cut from, so that no two neighbouring values are the same and none can be compressed,
-/// at the price of a copy.
+/// Random bytes that values are cut from, so that no two neighbouring values are the same and none can be compressed
+/// (text: by little), at the price of a copy.
 package struct ValuePool: Sendable {
     private let bytes: [UInt8]
     private let sizeMax: Int
     private var offset = 0
 
-    /// A pool for values of up to `sizeMax` bytes.
-    package init(sizeMax: Int, seed: UInt64) {
+    /// A pool for values of up to `sizeMax` bytes; as text, of letters, digits, + and /.
+    package init(sizeMax: Int, seed: UInt64, isText: Bool = false) {
         var generator = PRNG(seed: seed)
         self.sizeMax = sizeMax
-        bytes = (0..<(sizeMax + 4096)).map { _ in UInt8(truncatingIfNeeded: generator.next()) }
+        let digits = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".utf8)
+        bytes = (0..<(sizeMax + 4096)).map { _ in
+            let byte = UInt8(truncatingIfNeeded: generator.next())
+            return isText ? digits[Int(byte & 63)] : byte
+        }
     }
 
     /// The next value, of `size` bytes (at most `sizeMax`).

@@ -55,6 +55,7 @@ final class KubeSource: LoadSource {
 
     let operations = Operation.allCases.map(\.name)
     private static let pageRows = 500
+    private static let valueBytes = 1024..<10_240
     /// Out of 100 calls; the rest are creations and deletions in equal parts.
     private static let updatePercent = 60
     private static let stalePercent = 2
@@ -65,6 +66,7 @@ final class KubeSource: LoadSource {
     private let loop: Int
     private var generator: PRNG
     private var values: ValuePool
+    private let samples: SampleObjects?
     private var objects: [[Object]] = KubeSource.prefixes.map { _ in [] }
     /// Places of deleted objects in `objects`, to be used again.
     private var free: [[Int]] = KubeSource.prefixes.map { _ in [] }
@@ -77,13 +79,17 @@ final class KubeSource: LoadSource {
     private var preloaded = 0
 
     /// Makes `preload` objects first (spread over the prefixes, more of the first), then the mix. `collector` gets what
-    /// was acknowledged, at `report()`.
-    init(loop: Int, preload: Int, seed: UInt64, collector: NIOLockedValueBox<Acknowledged>) {
+    /// was acknowledged, at `report()`. Without `samples` values are random bytes.
+    init(
+        loop: Int, preload: Int, seed: UInt64, samples: SampleObjects? = nil,
+        collector: NIOLockedValueBox<Acknowledged>
+    ) {
         self.loop = loop
         self.preload = preload
         self.collector = collector
         generator = PRNG(seed: seed &+ UInt64(loop) &* 7919)
-        values = ValuePool(sizeMax: 10_240, seed: seed)
+        self.samples = samples
+        values = ValuePool(sizeMax: Self.valueBytes.upperBound, seed: seed, isText: samples != nil)
     }
 
     func next() -> LoadCall? {
@@ -154,13 +160,20 @@ final class KubeSource: LoadSource {
         return end
     }
 
-    /// The key of an object: loop and number, so that no two loops share one, in eight digits at the end.
+    /// The number of an object among those of all loops: no two loops share one.
+    private func identity(_ number: Int) -> Int { number * 64 + loop }
+
+    /// The key of an object, with its identity in eight digits at the end.
     private func key(_ prefix: Int, _ number: Int) -> [UInt8] {
-        FillSource.key(Self.prefixes[prefix] + Array("default/".utf8), number * 64 + loop)
+        if let samples { return samples.key(Self.prefixes[prefix], index: prefix, number: identity(number)) }
+        return FillSource.key(Self.prefixes[prefix] + Array("default/".utf8), identity(number))
     }
 
-    private func value() -> ArraySlice<UInt8> {
-        values.next(size: generator.next(in: 1024..<10_240))
+    /// The next value of an object.
+    private func value(_ prefix: Int, _ number: Int) -> ArraySlice<UInt8> {
+        let size = generator.next(in: Self.valueBytes)
+        guard let samples else { return values.next(size: size) }
+        return samples.value(index: prefix, number: identity(number), size: size, filling: &values)[...]
     }
 
     private func call(
@@ -175,7 +188,7 @@ final class KubeSource: LoadSource {
         let object = Object(number: number, modRevision: 0, isBusy: true)
         let slot = free[prefix].popLast() ?? objects[prefix].count
         if slot == objects[prefix].count { objects[prefix].append(object) } else { objects[prefix][slot] = object }
-        let message = RequestBytes.optimisticPut(key: key(prefix, number), value: value(), expected: 0)
+        let message = RequestBytes.optimisticPut(key: key(prefix, number), value: value(prefix, number), expected: 0)
         return call(MethodPath.txn, message, .create, prefix: prefix, slot: slot)
     }
 
@@ -190,9 +203,10 @@ final class KubeSource: LoadSource {
             let key = key(prefix, object.number)
             let message: [UInt8]
             switch operation {
-            case .update: message = RequestBytes.optimisticPut(key: key, value: value(), expected: object.modRevision)
-            case .staleUpdate:
-                message = RequestBytes.optimisticPut(key: key, value: value(), expected: object.modRevision - 1)
+            case .update, .staleUpdate:
+                let expected = operation == .update ? object.modRevision : object.modRevision - 1
+                message = RequestBytes.optimisticPut(
+                    key: key, value: value(prefix, object.number), expected: expected)
             case .delete: message = RequestBytes.optimisticDelete(key: key, expected: object.modRevision)
             default: message = RequestBytes.range(key: key, limit: 1)
             }

@@ -6,6 +6,15 @@ import NIOCore
 struct KubeWorkload: Sendable {
     /// Objects to make before measuring.
     var objects: Int
+    /// What is stored; nil for random bytes.
+    var samples: SampleObjects?
+    /// Whether what lies under the prefix and is not of an earlier run may be deleted.
+    var overwrites = false
+
+    /// All that is written, and deleted, but for the key that says whose it is.
+    private static let prefix = Array("/registry/".utf8)
+    /// Exists while what lies under the prefix is of this workload.
+    private static let ownerKey = Array("martletctl-bench-kube".utf8)
 
     /// The watches of one run, one stream each, spread over the connections.
     private struct Watches: Sendable {
@@ -20,6 +29,7 @@ struct KubeWorkload: Sendable {
     }
 
     private func run(_ harness: LoadHarness, _ options: BenchOptions) async throws(CommandError) -> BenchReport {
+        try await claim(harness)
         // Remove what an earlier run has left, and learn the revision from which everything is new.
         let revision = try await Self.clear(harness)
         let watches = try await openWatches(harness, from: revision + 1)
@@ -27,7 +37,8 @@ struct KubeWorkload: Sendable {
         // One source for each loop, kept from the creation of objects to the end.
         let sources = try await harness.makeOnLoops { loop in
             KubeSource(
-                loop: loop, preload: objects / harness.loopCount, seed: options.seed, collector: collector)
+                loop: loop, preload: objects / harness.loopCount, seed: options.seed, samples: samples,
+                collector: collector)
         }
         let preload = LoadPlan(
             clientsPerConnection: options.clients, total: objects / harness.loopCount * harness.loopCount,
@@ -36,7 +47,10 @@ struct KubeWorkload: Sendable {
         if let text = made.errorTexts.first { throw .failure("cannot make objects: \(text)") }
         var report = try await SimpleWorkloads.measure(
             harness, options, workload: "kube", operations: KubeSource.Operation.allCases.map(\.name),
-            parameters: options.parameters + [("objects", "\(objects)"), ("prefixes", "\(KubeSource.prefixes.count)")]
+            parameters: options.parameters + [
+                ("objects", "\(objects)"), ("prefixes", "\(KubeSource.prefixes.count)"),
+                ("values", SampleObjects.describe(samples)),
+            ]
         ) { sources[$0].value }
         // The sources add up what they acknowledged after every run; the last sum counts.
         for source in sources { await source.onLoop { $0.report() } }
@@ -44,12 +58,38 @@ struct KubeWorkload: Sendable {
         report.failures += try await verify(watches, acknowledged)
         let events = acknowledged.revisions.reduce(0) { $0 + $1.count }
         report.figures.append(("events_checked", Double(events)))
+        _ = try await Self.clear(harness)
+        _ = try await harness.connection(forStream: 0).callOnce(
+            MethodPath.deleteRange, RequestBytes.delete(key: Self.ownerKey))
         return report
+    }
+
+    /// Marks what lies under the prefix as this workload's. Fails when somebody else's objects are there: they would be
+    /// deleted.
+    private func claim(_ harness: LoadHarness) async throws(CommandError) {
+        let connection = harness.connection(forStream: 0)
+        func rows(_ key: [UInt8], _ end: [UInt8] = []) async throws(CommandError) -> Int {
+            let reply = try await connection.callOnce(
+                MethodPath.range, RequestBytes.range(key: key, end: end, limit: 1))
+            guard let range = reply.withUnsafeBytes({ ReplyReader.range($0) }) else {
+                throw .failure("malformed range response")
+            }
+            return range.count
+        }
+        if !overwrites, try await rows(Self.ownerKey) == 0 {
+            let count = try await rows(Self.prefix, KeyRange.prefixEnd(Self.prefix))
+            guard count == 0 else {
+                throw .failure(
+                    "there are \(count) keys under /registry, and this workload deletes what is there: choose another "
+                        + "store, or say --overwrite")
+            }
+        }
+        _ = try await connection.callOnce(
+            MethodPath.put, RequestBytes.put(key: Self.ownerKey, value: Array("objects under /registry".utf8)))
     }
 
     /// Deletes all objects; gives the store's revision afterwards.
     private static func clear(_ harness: LoadHarness) async throws(CommandError) -> Int64 {
-        let prefix = Array("/registry/".utf8)
         let message = RequestBytes.delete(key: prefix, end: KeyRange.prefixEnd(prefix))
         let connection = harness.connection(forStream: 0)
         let reply = try await connection.callOnce(MethodPath.deleteRange, message)

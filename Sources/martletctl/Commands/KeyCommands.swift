@@ -49,6 +49,13 @@ package struct GetArguments: ParsableArguments {
 
     package init() {}
 
+    /// Whether no flag is given.
+    var hasOnlyWords: Bool {
+        let texts = consistency == "l" && order.isEmpty && sortBy.isEmpty
+        let numbers = [limit, rev, minModRev, maxModRev, minCreateRev, maxCreateRev].allSatisfy { $0 == 0 }
+        return texts && numbers && !prefix && !fromKey && !keysOnly && !countOnly
+    }
+
     /// The request that these arguments ask for. Throws what etcdctl says about arguments that do not fit.
     package func request() throws(CommandError) -> Etcdserverpb_RangeRequest {
         if prefix && fromKey {
@@ -197,15 +204,23 @@ func parseLease(_ text: String, what: String) throws(CommandError) -> Int64 {
 
 struct GetCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "get", abstract: "Gets the key or a range of keys")
+        commandName: "get", abstract: "Gets the key or a range of keys",
+        discussion: "With a flag of objects, as in `get deployments -A`, it is `resource get`.")
 
     @OptionGroup var arguments: GetArguments
+    @OptionGroup var objects: ObjectGetOptions
     @OptionGroup var global: GlobalOptions
 
     @Flag(help: "Only values, with -w simple.")
     var printValueOnly = false
 
     func run() async throws {
+        if objects.isGiven {
+            guard arguments.hasOnlyWords, !printValueOnly else {
+                throw CommandError.badArguments("flags of keys and of objects do not mix")
+            }
+            return try await objects.run(arguments.words, global)
+        }
         let request = try arguments.request()
         let printer = try global.printer()
         if arguments.countOnly, printer.format != .fields {

@@ -160,8 +160,12 @@ struct ApplyPlan: Sendable {
         for field in ["uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", "selfLink"] {
             metadata[field] = nil
         }
+        // Field by field: an annotation may be null, which asks for it to be away.
+        if var annotations = metadata["annotations"]?.object {
+            annotations[ThreeWayMerge.annotation] = nil
+            metadata["annotations"] = annotations.isEmpty ? nil : .object(annotations)
+        }
         object["metadata"] = metadata
-        object.annotations[ThreeWayMerge.annotation] = nil
     }
 
     /// The stored object as a tree; nil where it is not JSON or YAML.

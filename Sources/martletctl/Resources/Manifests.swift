@@ -127,7 +127,7 @@ enum ObjectRules {
                 wrong("metadata.\(field)", "must be a mapping of texts")
                 continue
             }
-            for (key, value) in entries.sorted(by: { $0.key < $1.key }) {
+            for (key, value) in entries.sorted(by: { $0.key < $1.key }) where value != .null {
                 guard let text = value.string else {
                     wrong("metadata.\(field).\(key)", "must be a text: put it in quotes")
                     continue

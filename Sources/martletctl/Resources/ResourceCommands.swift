@@ -4,9 +4,10 @@ import ResourceStore
 
 /// Commands on resource objects, as they lie under `/registry`.
 ///
-/// etcdctl's own `get KEY` keeps its name and meaning, so objects are read by `resource get KIND`; `apply`, `diff`,
-/// `delete`, `describe` and `du` have no namesake in etcdctl and stand at the top, too. `top` at the top shows members;
-/// `resource top --keys` shows resources. `-w` is etcdctl's `--write-out` everywhere, so watching is `--watch`.
+/// etcdctl's own `get KEY` keeps its name and meaning, so objects are read by `resource get KIND`, or by `get KIND` with a
+/// flag that only objects have (`-n`, `-A`, `-o`, `-l`, `--watch`, `--resource`); `apply`, `diff`, `delete`, `describe` and
+/// `du` have no namesake in etcdctl and stand at the top, too. `top --keys` shows resources, `top` members. `-w` is
+/// etcdctl's `--write-out` everywhere, so watching is `--watch`.
 struct ResourceCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "resource",

@@ -5,6 +5,7 @@ import ResourceStore
 ///
 /// It is the store's delete: finalizers are not waited for and nothing that belongs to the object goes with it. So
 /// objects with finalizers, and those that an API server stored as protobuf, are only deleted when that is asked for.
+/// An object that cannot be deleted does not keep the others.
 struct ResourceDeleteCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(commandName: "delete", abstract: "Deletes objects")
 
@@ -39,10 +40,18 @@ struct ResourceDeleteCommand: AsyncParsableCommand {
         guard words.isEmpty != manifests.filename.isEmpty else {
             throw CommandError.badArguments("name objects, or manifests with -f; not both")
         }
+        // An empty one would choose everything: a variable that is not set must not delete a namespace.
+        if let selector, selector.allSatisfy(\.isWhitespace) {
+            throw CommandError.badArguments("an empty --selector would delete all objects of the kind")
+        }
+        guard selector == nil || manifests.filename.isEmpty else {
+            throw CommandError.badArguments("manifests and --selector do not mix")
+        }
         let files =
             manifests.filename.isEmpty
             ? [] : try Manifests.read(manifests.filename, standardInput: { StandardInput.readAll() })
         try await global.store(options) { store, _ in
+            var problems: [String] = []
             for target in try await targets(store, files) {
                 let objects = store.objects(target.resource, codec: OpaqueCodec())
                 do {
@@ -50,11 +59,19 @@ struct ResourceDeleteCommand: AsyncParsableCommand {
                         target.name, namespace: target.namespace, preconditions: target.preconditions, validate: check)
                     let kind = gone.header?.kind ?? target.resource.name
                     Output.write(text: "\(ApplyPlan.name(target.resource, kind, target.name)) deleted\n")
-                } catch let error as ObjectStoreError where error.code == .notFound && ignoreNotFound {
-                    continue
+                } catch let error as ObjectStoreError where Self.isOfOneObject(error) {
+                    if error.code != .notFound || !ignoreNotFound { problems.append(error.description) }
+                } catch let error as CommandError {
+                    problems.append(error.message)
                 }
             }
+            guard problems.isEmpty else { throw CommandError.failure(problems.joined(separator: "\n")) }
         }
+    }
+
+    /// Whether an error says something of one object, and nothing of the store.
+    private static func isOfOneObject(_ error: ObjectStoreError) -> Bool {
+        [.notFound, .conflict, .invalid, .undecodable].contains(error.code)
     }
 
     private func targets(_ store: ObjectStore, _ files: [ManifestObject]) async throws -> [Target] {

@@ -19,40 +19,60 @@ struct ResourceGetCommand: AsyncParsableCommand {
     @Argument(help: "The kind - plural, singular, short or PLURAL.GROUP - and names; or KIND/NAME.")
     var words: [String] = []
 
-    @OptionGroup var options: ResourceOptions
+    @OptionGroup var objects: ObjectGetOptions
     @OptionGroup var global: GlobalOptions
+
+    func run() async throws { try await objects.run(words, global) }
+}
+
+/// What objects to read and how to show them. `get KIND` has these flags too: with one of them it reads objects instead of
+/// a key.
+struct ObjectGetOptions: ParsableArguments {
+    @OptionGroup var options: ResourceOptions
 
     @Flag(name: [.customShort("A"), .long], help: "Objects of all namespaces.")
     var allNamespaces = false
 
-    @Option(name: [.customShort("o"), .long], help: "wide, name, yaml or json.")
-    var output = ObjectOutput.table
+    @Option(name: [.customShort("o"), .long], help: "Objects as table, wide, name, yaml or json.")
+    var output: ObjectOutput?
 
     @Option(name: [.customShort("l"), .long], help: "Only objects with these labels: a=b,c!=d,e in (f,g),!h.")
-    var selector = ""
+    var selector: String?
 
-    @Flag(help: "Go on with the changes, until interrupted.")
+    @Flag(help: "Go on with the changes of objects, until interrupted.")
     var watch = false
 
     @Option(help: "Objects in one page of the list.")
     var chunkSize = 500
 
-    func run() async throws {
+    /// Whether anything says that objects are meant.
+    var isGiven: Bool {
+        allNamespaces || output != nil || selector != nil || watch || options.namespace != nil
+            || options.resource != nil
+    }
+
+    func run(_ words: [String], _ global: GlobalOptions) async throws {
+        let output = output ?? .table
         let (kind, names) = try ObjectWords.parse(words, resource: options.resource)
         guard chunkSize > 0 else { throw CommandError.badArguments("--chunk-size is at least 1") }
+        if !names.isEmpty {
+            for (flag, isGiven) in [
+                ("--all-namespaces", allNamespaces), ("--selector", self.selector != nil), ("--watch", watch),
+            ] where isGiven { throw CommandError.badArguments("names and \(flag) do not mix") }
+        }
         let selector: LabelSelector
-        do { selector = try LabelSelector(self.selector) } catch { throw CommandError.badArguments(error.message) }
+        do { selector = try LabelSelector(self.selector ?? "") } catch {
+            throw CommandError.badArguments(error.message)
+        }
         try await global.store(options) { store, _ in
             let resource = try await options.resolve(kind, store)
             let objects = store.objects(resource, codec: OpaqueCodec())
             let namespace = allNamespaces || !resource.isNamespaced ? nil : options.namespace ?? "default"
             var printer = ObjectPrinter(resource: resource, output: output, hasNamespace: allNamespaces)
             if !names.isEmpty {
-                guard !allNamespaces else { throw CommandError.badArguments("names and --all-namespaces do not mix") }
                 var found: [OpaqueObject] = []
                 for name in names { found.append(try await objects.get(name, namespace: namespace)) }
                 try printer.print(found, isList: names.count > 1)
-                if watch { throw CommandError.badArguments("--watch takes no names: choose objects by --selector") }
                 return
             }
             if watch { return try await follow(objects, namespace, selector, &printer) }
@@ -71,20 +91,27 @@ struct ResourceGetCommand: AsyncParsableCommand {
         }
     }
 
-    /// Prints what exists, then each change. Begins again when the history is gone.
+    /// Prints what exists, then each change. An object whose labels no longer match goes away, as a watch of the API
+    /// server has it; one whose labels begin to match comes. Begins again when the history is gone.
     private func follow(
         _ objects: ObjectCollection<OpaqueCodec>, _ namespace: String?, _ selector: LabelSelector,
         _ printer: inout ObjectPrinter
     ) async throws {
         while true {
+            // Identities without their versions: what is chosen now.
+            var chosen: Set<[String?]> = []
             do {
                 for try await event in objects.watch(namespace: namespace) {
-                    guard let object = event.object, selector.matches(object.header?.labels ?? [:]) else { continue }
-                    switch event {
-                    case .added: try printer.print(object, event: "ADDED")
-                    case .modified: try printer.print(object, event: "MODIFIED")
-                    case .deleted: try printer.print(object, event: "DELETED")
-                    case .bookmark: break
+                    guard let object = event.object else { continue }
+                    let place = [object.identity.namespace, object.identity.name]
+                    var isChosen = selector.matches(object.header?.labels ?? [:])
+                    if case .deleted = event { isChosen = false }
+                    let wasChosen = isChosen ? !chosen.insert(place).inserted : chosen.remove(place) != nil
+                    switch (wasChosen, isChosen) {
+                    case (false, true): try printer.print(object, event: "ADDED")
+                    case (true, true): try printer.print(object, event: "MODIFIED")
+                    case (true, false): try printer.print(object, event: "DELETED")
+                    case (false, false): break
                     }
                 }
                 return

@@ -3,7 +3,8 @@ import ResourceStore
 /// Brings an object that is stored to what a manifest wants, and keeps what others have set: from what was applied
 /// last, what is wanted now, and what there is.
 ///
-/// - A field that the manifest has is set; one that it had last time, and has no more, is removed; all others stay.
+/// - A field that the manifest has is set; one that it had last time, and has no more, is removed; all others stay. Null
+///   asks for a field to be away, and is never stored.
 /// - Lists of Kubernetes' own kinds whose elements have a name of their own are merged by it; other lists are replaced.
 /// - A field that somebody else has changed since it was applied is a conflict, unless it is already as wanted.
 struct ThreeWayMerge: Sendable {
@@ -32,7 +33,8 @@ struct ThreeWayMerge: Sendable {
         self.mergesLists = mergesLists
         isFirst = last == nil
         result = live
-        result = merge(last: last, wanted: wanted, live: live, path: "")
+        // Nulls are not stored, so none was in what was applied last; those of the manifest stay until they are met.
+        result = merge(last: last?.withoutNulls, wanted: wanted, live: live, path: "")
     }
 
     private mutating func merge(last: JSONValue?, wanted: JSONValue, live: JSONValue?, path: String) -> JSONValue {
@@ -44,7 +46,10 @@ struct ThreeWayMerge: Sendable {
             return .array(merge(last: last?.array ?? [], elements, current, by: key, path: path))
         default: break
         }
-        if let live, live != wanted, isFirst || last != live { note(path, last, live, "the manifest wants", wanted) }
+        let wanted = wanted.withoutNulls
+        if let live, live.withoutNulls != wanted, isFirst || last != live.withoutNulls {
+            note(path, last, live, "the manifest wants", wanted)
+        }
         return wanted
     }
 
@@ -54,8 +59,8 @@ struct ThreeWayMerge: Sendable {
         var result = live
         for (key, value) in wanted.sorted(by: { $0.key < $1.key }) {
             let field = path.isEmpty ? key : "\(path).\(key)"
-            // Null in a manifest asks for the field to be away.
             if value == .null {
+                if let current = live[key] { noteUnknown(field, last?[key], current) }
                 result[key] = nil
             } else if let current = live[key] {
                 result[key] = merge(last: last?[key], wanted: value, live: current, path: field)
@@ -81,9 +86,7 @@ struct ThreeWayMerge: Sendable {
             }
             return current.isEmpty ? nil : .object(current)
         }
-        if last != live {
-            note(path, last, live, "the manifest no longer has it", nil)
-        }
+        noteUnknown(path, last, live)
         return nil
     }
 
@@ -98,13 +101,19 @@ struct ThreeWayMerge: Sendable {
             if let current = element(live, name) {
                 result.append(merge(last: element(last, name), wanted: item, live: current, path: field))
             } else {
+                if let applied = element(last, name) { noteRemoved(field, applied, item) }
                 result.append(item.withoutNulls)
             }
         }
-        // What others have added stays, behind what the manifest has.
+        // What others have added stays, behind what the manifest has. What it had goes as a whole: an element is not
+        // kept for what others have put into it, but what they have changed in it is a conflict.
         for item in live {
-            guard let name = item[key], element(wanted, name) == nil, element(last, name) == nil else { continue }
-            result.append(item)
+            guard let name = item[key], element(wanted, name) == nil else { continue }
+            if let applied = element(last, name) {
+                _ = remove(applied, from: item, path: "\(path)[\(key)=\(name.short)]")
+            } else {
+                result.append(item)
+            }
         }
         return result
     }
@@ -115,6 +124,11 @@ struct ThreeWayMerge: Sendable {
         let before = isFirst ? "not applied before" : "applied \(last?.short ?? "nothing")"
         let now = wanted.map { "\(reason) \($0.short)" } ?? reason
         conflicts.append(Conflict(field: field, message: "\(before), stored is \(live.short), \(now)"))
+    }
+
+    /// A conflict where a field that is to go is not as it was applied.
+    private mutating func noteUnknown(_ field: String, _ last: JSONValue?, _ live: JSONValue) {
+        if live != .null, last != live.withoutNulls { note(field, last, live, "the manifest wants it away", nil) }
     }
 
     private mutating func noteRemoved(_ field: String, _ last: JSONValue, _ wanted: JSONValue) {
@@ -148,9 +162,12 @@ extension JSONValue {
         return text.count > 60 ? text.prefix(57) + "..." : text
     }
 
-    /// Without members that are null, at any depth of objects.
+    /// Without members that are null, at any depth. Elements of lists stay, even if they are null.
     var withoutNulls: JSONValue {
-        guard case .object(let members) = self else { return self }
-        return .object(members.filter { $0.value != .null }.mapValues(\.withoutNulls))
+        switch self {
+        case .object(let members): .object(members.filter { $0.value != .null }.mapValues(\.withoutNulls))
+        case .array(let elements): .array(elements.map(\.withoutNulls))
+        default: self
+        }
     }
 }

@@ -73,18 +73,32 @@ struct UsageTable {
         var keyBytes = 0
         var sampled = 0
         var sampledBytes = 0
+        /// The first keys, whose values are measured.
+        var samples: [Data] = []
         /// Writes and deletes seen while they were counted.
         var writes = 0
 
         /// Bytes of keys and values; the values' by the average of those that were read.
         var bytes: Int { keyBytes + (sampled > 0 ? sampledBytes * keys / sampled : 0) }
         var isEstimate: Bool { sampled < keys }
+
+        fileprivate mutating func count(_ record: Mvccpb_KeyValue, hasValue: Bool) {
+            keys += 1
+            versions += record.version
+            keyBytes += record.key.count
+            if hasValue {
+                sampled += 1
+                sampledBytes += record.value.count
+            } else if samples.count < UsageTable.samplesMax {
+                samples.append(record.key)
+            }
+        }
     }
 
     /// Keys in one answer.
     private static let pageLimit: Int64 = 5000
     /// Values read of each resource, where not all are.
-    private static let samplesMax: Int64 = 64
+    private static let samplesMax = 64
 
     private var rows: [String: Row] = [:]
     private var revision: Int64 = 0
@@ -116,14 +130,18 @@ struct UsageTable {
         return table
     }
 
-    /// The resource that a key belongs to, as a prefix that ends in a slash; the key itself where it has none.
+    /// What keys that belong to no resource are counted under.
+    static let noPrefix = "(no prefix)"
+
+    /// The resource that a key belongs to, as a prefix that ends in a slash. Keys that have none are one resource: a
+    /// store may have millions of them.
     static func prefix(of key: String, root: String) -> String {
         guard key.hasPrefix(root) else {
             let parts = key.split(separator: "/", maxSplits: 1)
-            return parts.count == 2 ? (key.hasPrefix("/") ? "/" : "") + parts[0] + "/" : key
+            return parts.count == 2 ? (key.hasPrefix("/") ? "/" : "") + parts[0] + "/" : noPrefix
         }
         let parts = key.dropFirst(root.count).split(separator: "/", omittingEmptySubsequences: false)
-        guard parts.count > 1 else { return key }
+        guard parts.count > 1 else { return noPrefix }
         // Groups, and the two built-in resources that lie one level deeper.
         let isDeep =
             parts.count > 2 && (parts[0].contains(".") || KubernetesKinds.kind(path: "\(parts[0])/\(parts[1])") != nil)
@@ -145,31 +163,27 @@ struct UsageTable {
             }
             for record in page.kvs {
                 let key = String(decoding: record.key, as: UTF8.self)
-                var row = rows[Self.prefix(of: key, root: root)] ?? Row()
-                row.keys += 1
-                row.versions += record.version
-                row.keyBytes += record.key.count
-                if withValues {
-                    row.sampled += 1
-                    row.sampledBytes += record.value.count
-                }
-                rows[Self.prefix(of: key, root: root)] = row
+                rows[Self.prefix(of: key, root: root), default: Row()].count(record, hasValue: withValues)
             }
             guard page.more, let last = page.kvs.last else { return }
             request.key = last.key + [0]
         }
     }
 
+    /// Measures the first values of each resource, as many as are asked for at once in one range: between the first and
+    /// the last of them there may be keys of another resource.
     private mutating func readSamples(_ client: EtcdClient) async throws {
-        for prefix in rows.keys.sorted() {
+        for (prefix, row) in rows.sorted(by: { $0.key < $1.key }) {
+            guard let first = row.samples.first, let last = row.samples.last else { continue }
+            let wanted = Set(row.samples)
             var request = Etcdserverpb_RangeRequest()
-            request.key = Data(prefix.utf8)
-            if prefix.hasSuffix("/") { request.rangeEnd = Data(KeyRange.prefixEnd(Array(prefix.utf8))) }
-            request.limit = Self.samplesMax
+            request.key = first
+            request.rangeEnd = last + [0]
+            request.limit = Int64(Self.samplesMax)
             request.revision = revision
-            let page = try await client.range(request)
-            rows[prefix]?.sampled = page.kvs.count
-            rows[prefix]?.sampledBytes = page.kvs.reduce(0) { $0 + $1.value.count }
+            let values = try await client.range(request).kvs.filter { wanted.contains($0.key) }
+            rows[prefix]?.sampled = values.count
+            rows[prefix]?.sampledBytes = values.reduce(0) { $0 + $1.value.count }
         }
     }
 

@@ -1,7 +1,8 @@
 import Foundation
 import Glibc
 
-/// A child process with a pipe to its standard input, by `posix_spawn`. Used from one task at a time.
+/// A child process in a group of its own, with a pipe to its standard input, by `posix_spawn`. Used from one task at a
+/// time. When it is let go of, it and all that it has started are killed.
 final class Child {
     private let pid: pid_t
     private var input: Int32
@@ -10,8 +11,10 @@ final class Child {
     /// Starts `arguments[0]`; output and errors go to the end of files.
     init(_ arguments: [String], environment: [String: String], output: String, errors: String) throws {
         var ends: [Int32] = [0, 0]
-        guard pipe(&ends) == 0 else { throw TestFailure("no pipe: \(String(cString: strerror(errno)))") }
-        for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
+        // At once: other tests start processes too, and one that had our end of the pipe would keep it open.
+        guard socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0, &ends) == 0 else {
+            throw TestFailure("no pipe: \(String(cString: strerror(errno)))")
+        }
         defer { close(ends[0]) }
         input = ends[1]
         var actions = posix_spawn_file_actions_t()
@@ -27,7 +30,8 @@ final class Child {
         var none = sigset_t()
         sigemptyset(&none)
         posix_spawnattr_setsigmask(&attributes, &none)
-        posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK))
+        posix_spawnattr_setpgroup(&attributes, 0)
+        posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETPGROUP))
         let argv: [UnsafeMutablePointer<CChar>?] = arguments.map { strdup($0) } + [nil]
         let envp: [UnsafeMutablePointer<CChar>?] = environment.map { strdup("\($0.key)=\($0.value)") } + [nil]
         defer { for pointer in argv + envp { free(pointer) } }
@@ -40,12 +44,24 @@ final class Child {
         self.pid = pid
     }
 
-    deinit {
+    /// Starts a command that must not outlive the test program, in whatever way that ends: a shell beside it kills it when
+    /// the pipe from here is closed.
+    static func guarded(
+        _ command: [String], environment: [String: String] = ProcessInfo.processInfo.environment, log: String
+    ) throws -> Child {
+        let script = "\"$@\" & p=$!; read -r end; kill -9 $p 2>/dev/null"
+        let variables = environment.filter { !$0.key.hasPrefix("ETCD") }
+            .merging(["SWIFT_BACKTRACE": "enable=no"]) { $1 }
+        return try Child(["/bin/sh", "-c", script, "sh"] + command, environment: variables, output: log, errors: log)
+    }
+
+    deinit { end() }
+
+    /// Kills it and all that it has started, and waits until it is gone.
+    func end() {
         closeInput()
-        if status == nil {
-            kill(pid, SIGKILL)
-            _ = wait()
-        }
+        if status == nil { kill(-pid, SIGKILL) }
+        _ = wait()
     }
 
     func closeInput() {
@@ -64,7 +80,7 @@ final class Child {
     }
 }
 
-/// Runs a command to its end, a minute at most.
+/// Runs a command to its end, two minutes at most.
 enum Command {
     struct Result: Sendable {
         var status: Int32
@@ -79,7 +95,7 @@ enum Command {
         defer { folder.remove() }
         try input.write(toFile: folder.path("in"), atomically: false, encoding: .utf8)
         let child = try Child(
-            ["timeout", "60", "sh", "-c", "exec \"$@\" < \"$0\"", folder.path("in")] + arguments,
+            ["timeout", "120", "sh", "-c", "exec \"$@\" < \"$0\"", folder.path("in")] + arguments,
             environment: ProcessInfo.processInfo.environment.merging(extra) { $1 }, output: folder.path("out"),
             errors: folder.path("err"))
         child.closeInput()

@@ -1,8 +1,7 @@
 import Foundation
 import ResourceStore
 
-/// A server in a process of its own. It ends with the test program, in whatever way that ends: a shell between the two
-/// kills it when the pipe from here is closed.
+/// A server in a process of its own. It ends with the test program, in whatever way that ends.
 final class ServerProcess: @unchecked Sendable {
     enum Kind: String { case martlet, etcd }
 
@@ -35,25 +34,19 @@ final class ServerProcess: @unchecked Sendable {
 
     /// Starts the process; it must have ended before.
     func start() throws {
-        let script = "\"$@\" & p=$!; while read -r s; do kill -s $s $p; done; kill -9 $p 2>/dev/null"
-        let variables = ProcessInfo.processInfo.environment.filter { !$0.key.hasPrefix("ETCD") }
-            .merging(["SWIFT_BACKTRACE": "enable=no"]) { $1 }
-        process = try Child(
-            ["/bin/sh", "-c", script, "sh"] + arguments, environment: variables, output: folder.path("log"),
-            errors: folder.path("log"))
+        process = try Child.guarded(arguments, log: folder.path("log"))
     }
 
     /// `kill -9`, and waits until the port is free again.
     func kill() {
-        process?.closeInput()
-        _ = process?.wait()
+        process?.end()
         process = nil
         for _ in 0..<500 where Self.answers(port) { usleep(10_000) }
     }
 
     /// Waits until the store answers.
     func waitUntilServing(_ store: ObjectStore) async throws {
-        let deadline = ContinuousClock.now + .seconds(20)
+        let deadline = ContinuousClock.now + .seconds(60)
         while ContinuousClock.now < deadline {
             if (try? await store.currentResourceVersion()) != nil { return }
             try await Task.sleep(for: .milliseconds(20))

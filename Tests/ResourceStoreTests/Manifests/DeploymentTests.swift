@@ -31,11 +31,7 @@ extension ResourceStoreTests {
             let words = flags.map { flag in
                 replacements.reduce(flag) { $0.replacingOccurrences(of: $1.0, with: $1.1) }
             }
-            var environment = ProcessInfo.processInfo.environment.filter { !$0.key.hasPrefix("ETCD") }
-            environment["SWIFT_BACKTRACE"] = "enable=no"
-            return try Child(
-                ["sh", "-c", "\"$@\" & p=$!; read -r s; kill -9 $p", "sh", try Binaries.program("martlet")] + words,
-                environment: environment, output: folder.path(log), errors: folder.path(log))
+            return try Child.guarded([try Binaries.program("martlet")] + words, log: folder.path(log))
         }
 
         private static func flags(of file: String) throws -> [String] {
@@ -45,7 +41,7 @@ extension ResourceStoreTests {
         }
 
         private static func waitUntilServing(_ store: ObjectStore, _ log: String) async throws {
-            let deadline = ContinuousClock.now + .seconds(30)
+            let deadline = ContinuousClock.now + .seconds(60)
             while ContinuousClock.now < deadline {
                 if (try? await store.currentResourceVersion()) != nil { return }
                 try await Task.sleep(for: .milliseconds(50))
@@ -119,8 +115,7 @@ extension ResourceStoreTests {
                     }
                 }
                 // One member away, and a store that asks it first: calls go to the others.
-                children[0].closeInput()
-                _ = children[0].wait()
+                children[0].end()
                 try await store.widgets.guaranteedUpdate("a", namespace: "default") { $0.size = 1 }
                 #expect(try await store.widgets.get("a", namespace: "default").size == 1)
             }
@@ -143,21 +138,20 @@ extension ResourceStoreTests {
                 }
             }
             #expect(bound)
-            var timeout = timeval(tv_sec: 20, tv_usec: 0)
+            var timeout = timeval(tv_sec: 60, tv_usec: 0)
             setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &timeout, socklen_t(MemoryLayout<timeval>.size))
             let port = try ServerProcess.freePort()
-            let child = try Child(
+            let child = try Child.guarded(
                 [
                     "env", "NOTIFY_SOCKET=\(folder.path("notify"))", try Binaries.program("martlet"),
                     "--data-dir=\(folder.path("data"))", "--listen-client-urls=http://127.0.0.1:\(port)",
                     "--advertise-client-urls=http://127.0.0.1:\(port)", "--listen-peer-urls=http://127.0.0.1:0",
-                ], environment: ProcessInfo.processInfo.environment, output: folder.path("log"),
-                errors: folder.path("log"))
+                ], log: folder.path("log"))
             var buffer = [UInt8](repeating: 0, count: 256)
             let count = recv(descriptor, &buffer, buffer.count, 0)
             #expect(String(decoding: buffer.prefix(max(0, count)), as: UTF8.self) == "READY=1")
             #expect(try httpGet("http://127.0.0.1:\(port)/health").status == 200)
-            withExtendedLifetime(child) {}
+            child.end()
         }
     }
 }

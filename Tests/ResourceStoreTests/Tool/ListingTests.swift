@@ -23,6 +23,11 @@ extension ResourceStoreTests {
                 #expect(try tool.output("resource", "get", "configmaps", "-o", "name") == "configmap/a\nconfigmap/b\n")
                 #expect(try tool.output("res", "get", "cm", "-A", "-o", "name").split(separator: "\n").count == 3)
                 #expect(try tool.output("res", "get", "cm", "-n", "other", "-o", "name") == "configmap/c\n")
+                // etcdctl's get, with a flag that only objects have.
+                #expect(try tool.output("get", "cm", "-A", "-o", "name").split(separator: "\n").count == 3)
+                #expect(try tool.output("get", "cm", "c", "-n", "other").contains("c      ConfigMap"))
+                #expect(try tool.output("get", "cm") == "", "a key of this name")
+                #expect(try tool.run("get", "cm", "-A", "--prefix").status == 128)
                 #expect(
                     try tool.output("res", "get", "cm", "-A", "-l", "app=web,!x", "-o", "name", "--chunk-size", "1")
                         == "configmap/a\nconfigmap/c\n")
@@ -67,28 +72,33 @@ extension ResourceStoreTests {
                 let command = try Binaries.program("martletctl")
                 let endpoint = tool.store.clientURLs.first ?? ""
                 let output = tool.folder.path("watch")
-                let child = try Child(
-                    [command, "res", "get", "cm", "-A", "-l", "app=web", "--watch", "-o", "name"],
-                    environment: ["ETCDCTL_ENDPOINTS": endpoint, "SWIFT_BACKTRACE": "enable=no"], output: output,
-                    errors: output)
+                let child = try Child.guarded(
+                    [
+                        command, "res", "get", "cm", "-A", "-l", "app=web", "--watch", "-o", "name", "--endpoints",
+                        endpoint,
+                    ], log: output)
                 func lines() -> [String] {
                     let text = (try? String(contentsOfFile: output, encoding: .utf8)) ?? ""
                     return text.split(separator: "\n").map(String.init)
                 }
                 func wait(for count: Int) async throws {
-                    for _ in 0..<500 where lines().count < count { try await Task.sleep(for: .milliseconds(10)) }
+                    for _ in 0..<3000 where lines().count < count { try await Task.sleep(for: .milliseconds(10)) }
                 }
                 try await wait(for: 2)
                 let maps = tool.store.objects(Resource(name: "configmaps"))
                 try await maps.guaranteedUpdate("b", namespace: "default") { $0["data"] = ["n": "2"] }
                 try await maps.guaranteedUpdate("a", namespace: "default") { $0["data"] = ["n": "2"] }
                 try await maps.delete("c", namespace: "other")
-                try await wait(for: 4)
+                // What no longer matches goes, what begins to match comes.
+                try await maps.guaranteedUpdate("a", namespace: "default") { $0.labels = ["app": "api"] }
+                try await maps.guaranteedUpdate("b", namespace: "default") { $0.labels = ["app": "web"] }
+                try await wait(for: 6)
                 #expect(
                     lines() == [
                         "ADDED configmap/a", "ADDED configmap/c", "MODIFIED configmap/a", "DELETED configmap/c",
+                        "DELETED configmap/a", "ADDED configmap/b",
                     ])
-                withExtendedLifetime(child) {}
+                child.end()
             }
         }
 
@@ -128,6 +138,44 @@ extension ResourceStoreTests {
                 #expect(try tool.output("delete", "cm/b", "--force") == "configmap/b deleted\n")
                 #expect(try await maps.count() == 0)
                 #expect(try tool.run("delete", "cm").status == 128)
+                #expect(try tool.run("delete", "cm", "-l", "").status == 128)
+            }
+        }
+
+        @Test("an object that cannot be deleted keeps no other; selectors never widen what is deleted")
+        func deleteSome() async throws {
+            try await Tool.with { tool in
+                try await Self.maps(tool)
+                let some = try tool.run("delete", "cm", "none", "a", "nobody")
+                #expect(some.status == 1 && some.output == "configmap/a deleted\n")
+                #expect(some.errors.contains("default/none") && some.errors.contains("default/nobody"))
+                let maps = tool.store.objects(Resource(name: "configmaps"))
+                for selector in ["", " ", "app==", "app in web", "=web", "app=web,,"] {
+                    let refused = try tool.run("delete", "cm", "-n", "other", "-l", selector)
+                    #expect(refused.status != 0 || refused.output == "", "\(selector)")
+                    #expect(try await maps.count() == 2, "\(selector)")
+                }
+                let file = try tool.file("b.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: b}\n")
+                #expect(try tool.run("delete", "-f", file, "-l", "app=web").status == 128)
+                #expect(try tool.run("delete", "cm", "b", "-l", "app=web").status == 128)
+                #expect(try tool.run("delete", "cm/../../b").status != 0)
+                #expect(try await maps.count() == 2)
+                #expect(try tool.run("res", "get", "cm", "b", "--watch").status == 128)
+                #expect(try tool.run("res", "get", "cm", "b", "-A").status == 128)
+                #expect(try tool.run("res", "get", "cm", "b", "-l", "app=web").status == 128)
+            }
+        }
+
+        @Test("du counts keys without a prefix together, and those of other programs by theirs")
+        func foreignKeys() async throws {
+            try await Tool.with { tool in
+                for number in 0..<150 { _ = try await tool.store.storage.put("key\(number)", [1, 2, 3], expected: 0) }
+                _ = try await tool.store.storage.put("/other/a", [1], expected: 0)
+                _ = try await tool.store.storage.put("/registry/lone", [1], expected: 0)
+                let text = try tool.output("du", "--interval", "0s", "--sort", "name")
+                let rows = text.split(separator: "\n").map { $0.split(separator: " ").map(String.init) }
+                #expect(rows.map(\.first) == ["PREFIX", "(no", "/other/", "TOTAL"])
+                #expect(rows[1][2] == "151" && rows[2][1] == "1")
             }
         }
 

@@ -19,6 +19,8 @@ struct RunCommand: AsyncParsableCommand {
     var key: String?
     @Option(help: "A shell command for a server with etcd's flags: starts private servers for cases that need one.")
     var serverCommand: String?
+    @Option(help: "Members of a cluster that --server-command starts in place of --endpoints.")
+    var members = 1
     @Flag(help: "The endpoints serve nothing else: run cases on them that disturb other users.")
     var exclusive = false
     @Option(help: "How to write the report: table, json, junit or markdown.")
@@ -74,6 +76,11 @@ struct RunCommand: AsyncParsableCommand {
         try choice.checkAreas()
         var options = RunOptions()
         options.isExclusive = exclusive
+        guard 1...7 ~= members else { throw SuiteError("--members is from 1 to 7") }
+        if members > 1, endpoints != nil || serverCommand == nil {
+            throw SuiteError("--members needs --server-command, and no --endpoints")
+        }
+        options.memberCount = members
         options.level = try choice.parsedLevel()
         options.areas = Set(choice.areas)
         options.filters = choice.filters

@@ -4,18 +4,6 @@ import Glibc
 import NIOCore
 import Wire
 
-/// One line of work of a comparison of clusters, on three members that were made for it alone.
-struct ClusterWorkload: Sendable {
-    /// The name for `--only`.
-    var name: String
-    /// What it does, for the report.
-    var summary: String
-    /// Why it cannot be measured on this machine, if so.
-    var obstacle: @Sendable () -> String? = { nil }
-    /// Runs on members that are not started yet and gives its figures.
-    var run: @Sendable (ClusterContext) async throws(CommandError) -> [(CompareMetric, Double)]
-}
-
 /// What a workload gets.
 struct ClusterContext {
     var cluster: ClusterProcesses
@@ -54,18 +42,18 @@ enum ClusterWorkloads {
     private static let joinRows = 1_000_000
     private static let joinWritesPerSecond = 500.0
 
-    static let all: [ClusterWorkload] = [
-        ClusterWorkload(
+    static let all: [CompareWorkload<ClusterContext>] = [
+        CompareWorkload(
             name: "cluster-put", summary: "put over all members, 10 connections x 100 in flight, 256 B", run: put),
-        ClusterWorkload(
+        CompareWorkload(
             name: "cluster-range", summary: "linearizable read of one key at a follower, 10 x 100, 256 B", run: range),
-        ClusterWorkload(
+        CompareWorkload(
             name: "kill-gap", summary: "time without writes after kill -9 of the leader, median of \(kills)",
             run: killGap),
-        ClusterWorkload(
+        CompareWorkload(
             name: "stall-gap", summary: "time without writes when the leader's disk stalls for \(stallSeconds) s",
             obstacle: { StallingDisk.obstacle }, run: stallGap),
-        ClusterWorkload(
+        CompareWorkload(
             name: "join", summary: "an empty member joins a store of 1 GB that is written to", run: join),
     ]
 

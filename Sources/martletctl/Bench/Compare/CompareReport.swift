@@ -21,6 +21,8 @@ struct CompareReport: Sendable {
     private(set) var rows: [Row] = []
     /// Workloads that failed: which, on which server, and why.
     var failures: [String] = []
+    /// How it was measured, and what was not.
+    var notes: [String] = []
 
     init(rounds: Int, martletPath: String, etcdPath: String) {
         self.rounds = rounds
@@ -40,7 +42,7 @@ struct CompareReport: Sendable {
     func text() -> String {
         var table = TableWriter(headings: ["WORKLOAD", "FIGURE", "UNIT", "MARTLET", "ETCD", "TIMES BETTER"])
         for row in rows { table.append(cells(row)) }
-        return table.render() + failures.map { "FAILED: \($0)\n" }.joined()
+        return table.render() + (notes + failures.map { "FAILED: \($0)" }).map { $0 + "\n" }.joined()
     }
 
     /// The table in Markdown.
@@ -48,7 +50,7 @@ struct CompareReport: Sendable {
         var text = "| workload | figure | unit | Martlet | etcd | times better |\n|---|---|---|---:|---:|---:|\n"
         for row in rows { text += "| " + cells(row).joined(separator: " | ") + " |\n" }
         text += "\nMedians of \(rounds) rounds, servers in alternation on one machine.\n"
-        return text + failures.map { "\nFAILED: \($0)\n" }.joined()
+        return text + (notes + failures.map { "FAILED: \($0)" }).map { "\n\($0)\n" }.joined()
     }
 
     private func cells(_ row: Row) -> [String] {
@@ -87,6 +89,7 @@ struct CompareReport: Sendable {
                         }
                     }
                 })
+            json.field("notes", array: { json in for note in notes { json.value(note) } })
             json.field("failures", array: { json in for failure in failures { json.value(failure) } })
         }
         return json.text

@@ -9,22 +9,14 @@ struct CompareMetric: Sendable, Hashable {
     var isBetterLower: Bool
 }
 
-/// One line of work of a comparison, on a server that was started for it alone.
-struct CompareWorkload: Sendable {
-    /// The name for `--only`.
-    var name: String
-    /// What it does, for the report.
-    var summary: String
-    /// Runs on a fresh server and gives its figures.
-    var run: @Sendable (CompareContext) async throws(CommandError) -> [(CompareMetric, Double)]
-}
-
 /// What a workload gets: the server, and how much is to be done.
 struct CompareContext {
     var server: ServerProcess
     /// Parts of the full sizes and times: 1 for a real measurement, less for a quick look.
     var scale: Double
     var progress: Progress
+    /// What the Kubernetes mix stores; nil for synthetic values.
+    var samples: SampleObjects?
 
     func target(connections: Int) -> BenchTarget {
         var target = BenchTarget(endpoints: [Endpoint(server.endpoint)!])
@@ -63,7 +55,7 @@ enum CompareWorkloads {
     static let resident = CompareMetric(name: "RSS", unit: "MB", isBetterLower: true)
     static let anonymous = CompareMetric(name: "anonymous memory", unit: "MB", isBetterLower: true)
 
-    static let all: [CompareWorkload] = [
+    static let all: [CompareWorkload<CompareContext>] = [
         simple("put-10x100", "put, 10 connections x 100 in flight, 256 B") { (context) throws(CommandError) in
             try await SimpleWorkloads.put(
                 context.target(connections: 10), try context.options(connections: 10, clients: 100, seconds: 10))
@@ -83,7 +75,7 @@ enum CompareWorkloads {
         },
         simple("kube", "Kubernetes mix, 10 x 10, 60 prefixes, 1-10 KB, a watch on each") {
             (context) throws(CommandError) in
-            try await KubeWorkload(objects: context.scaled(4000)).run(
+            try await KubeWorkload(objects: context.scaled(4000), samples: context.samples).run(
                 context.target(connections: 10), try context.options(connections: 10, clients: 10, seconds: 15))
         },
         CompareWorkload(name: "watch", summary: "1,000 watchers of one prefix, 500 puts/s", run: watch),
@@ -99,7 +91,7 @@ enum CompareWorkloads {
     private static func simple(
         _ name: String, _ summary: String,
         _ run: @escaping @Sendable (CompareContext) async throws(CommandError) -> BenchReport
-    ) -> CompareWorkload {
+    ) -> CompareWorkload<CompareContext> {
         CompareWorkload(name: name, summary: summary) { (context) throws(CommandError) in
             figures(try checked(try await run(context)))
         }
@@ -148,7 +140,7 @@ enum CompareWorkloads {
         }
     }
 
-    private static func list(clients: Int) -> CompareWorkload {
+    private static func list(clients: Int) -> CompareWorkload<CompareContext> {
         simple("list-\(clients)", "list of 10,000 keys of 1 KB, \(clients) clients") { (context) throws(CommandError) in
             try await SimpleWorkloads.list(
                 context.target(connections: clients),

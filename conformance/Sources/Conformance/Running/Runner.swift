@@ -10,6 +10,9 @@ package struct RunOptions: Sendable {
     package var target: Target?
     /// Starts private servers; nil: cases that need one are skipped.
     package var launcher: ServerLauncher?
+    /// Members of the private cluster that takes the place of `target`. With more than one, cases that start a server of
+    /// their own are skipped: they would say nothing of a cluster.
+    package var memberCount = 1
     /// The endpoints serve nothing but this suite: cases that disturb others run on them.
     package var isExclusive = false
     /// Nil: the level that the server's version claims.
@@ -34,7 +37,7 @@ package final class Runner {
     private let cases: [Case]
     private let options: RunOptions
     private let progress: (Int, Int, CaseResult?, Case) -> Void
-    private var shared: ServerProcess?
+    private var shared: [ServerProcess] = []
     private var privateServer: (flags: [String], server: ServerProcess)?
     private let runName = String(UInt32.random(in: 0...UInt32.max), radix: 36)
 
@@ -83,16 +86,20 @@ package final class Runner {
         guard let launcher = options.launcher else {
             throw SuiteError("name the server: --endpoints URL, or --server-command COMMAND to start one")
         }
+        if options.memberCount > 1 {
+            shared = try await launcher.startCluster(of: options.memberCount)
+            return Target(endpoints: shared.flatMap(\.target.endpoints))
+        }
         let server = try await launcher.start()
-        shared = server
+        shared = [server]
         return server.target
     }
 
     private func end(_ target: Target) async {
         await target.close()
-        await shared?.discard()
+        for server in shared { await server.discard() }
         await privateServer?.server.discard()
-        shared = nil
+        shared = []
         privateServer = nil
     }
 
@@ -139,7 +146,8 @@ package final class Runner {
         }
         guard item.needsOwnServer else { return (target, nil) }
         let isProcessNeeded = !item.needs.isDisjoint(with: [.fresh, .process])
-        if options.isExclusive, !isProcessNeeded { return (target, nil) }
+        if options.isExclusive || options.memberCount > 1, !isProcessNeeded { return (target, nil) }
+        if options.memberCount > 1 { throw CaseSkip("starts a server of its own, of one member") }
         guard let launcher = options.launcher else {
             throw CaseSkip(
                 isProcessNeeded

@@ -25,13 +25,31 @@ package final class ServerLauncher: Sendable {
 
     /// Starts a server with an empty store and waits until it serves.
     package func start(flags: [String] = [], tls: ServerTLS? = nil) async throws -> ServerProcess {
+        let server = try ServerProcess(
+            command: command, folder: nextFolder(), member: .init(name: "default"), flags: flags, tls: tls)
+        try await server.start()
+        return server
+    }
+
+    /// Starts the members of a new cluster and waits until all of them serve.
+    package func startCluster(of size: Int) async throws -> [ServerProcess] {
+        var members = try (1...size).map { try ServerProcess.Member(name: "member\($0)") }
+        let cluster = members.map(\.entry).joined(separator: ",")
+        for index in members.indices { members[index].cluster = cluster }
+        let servers = try members.map { member in
+            try ServerProcess(command: command, folder: nextFolder(), member: member, flags: [], tls: nil)
+        }
+        for server in servers { try server.launch() }
+        for server in servers { try await server.waitUntilServing() }
+        return servers
+    }
+
+    private func nextFolder() -> String {
         let number = count.withLock { count in
             count += 1
             return count
         }
-        let server = try ServerProcess(command: command, folder: "\(folder)/\(number)", flags: flags, tls: tls)
-        try await server.start()
-        return server
+        return "\(folder)/\(number)"
     }
 
     /// A folder for a case's own files.
@@ -58,6 +76,27 @@ package struct ServerTLS: Sendable {
 
 /// One server process on a data folder and ports of its own. It can be ended and started again. Any task may use it.
 package final class ServerProcess: Sendable {
+    /// A member's name, its ports, and the cluster that it founds.
+    struct Member {
+        let name: String
+        let clientPort: Int
+        let peerPort: Int
+        var cluster: String
+
+        /// Alone, on free ports.
+        init(name: String) throws {
+            self.name = name
+            clientPort = try freePort()
+            peerPort = try freePort()
+            cluster = ""
+            cluster = entry
+        }
+
+        var peerURL: String { "http://127.0.0.1:\(peerPort)" }
+        /// The member in `--initial-cluster`.
+        var entry: String { "\(name)=\(peerURL)" }
+    }
+
     package let folder: String
     package let clientPort: Int
     package let peerPort: Int
@@ -65,23 +104,33 @@ package final class ServerProcess: Sendable {
     private let line: String
     private let process = Mutex<pid_t>(0)
 
-    init(command: String, folder: String, flags: [String], tls: ServerTLS?) throws {
+    init(command: String, folder: String, member: Member, flags: [String], tls: ServerTLS?) throws {
         self.folder = folder
         try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
-        clientPort = try Self.freePort()
-        peerPort = try Self.freePort()
+        clientPort = member.clientPort
+        peerPort = member.peerPort
         let scheme = tls == nil ? "http" : "https"
         let client = "\(scheme)://127.0.0.1:\(clientPort)"
-        let peer = "http://127.0.0.1:\(peerPort)"
+        let peer = member.peerURL
         guard let endpoint = Endpoint(client) else { throw SuiteError("no endpoint: \(client)") }
         target = Target(endpoints: [endpoint], tls: tls?.client)
         let all =
             [
-                "--name", "default", "--data-dir", folder + "/data", "--listen-client-urls", client,
+                "--name", member.name, "--data-dir", folder + "/data", "--listen-client-urls", client,
                 "--advertise-client-urls", client, "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
-                "--initial-cluster", "default=\(peer)",
+                "--initial-cluster", member.cluster,
             ] + (tls?.flags ?? []) + flags
         line = "exec \(command) " + all.map { "'\($0)'" }.joined(separator: " ")
+    }
+
+    /// One that nobody has ended, because what used it threw, does not go on without it.
+    deinit {
+        let pid = process.withLock { $0 }
+        guard pid > 0 else { return }
+        kill(pid, SIGKILL)
+        _ = waitpid(pid, nil, 0)
+        Self.running.withLock { _ = $0.remove(pid) }
+        try? FileManager.default.removeItem(atPath: folder)
     }
 
     package var pid: pid_t { process.withLock { $0 } }
@@ -92,6 +141,11 @@ package final class ServerProcess: Sendable {
     /// Starts the process and waits until it answers a linearizable read. Throws `SuiteError` with the log's end.
     package func start(within limit: Duration = .seconds(30)) async throws {
         try launch()
+        try await waitUntilServing(within: limit)
+    }
+
+    /// Waits until the process answers a linearizable read. Throws `SuiteError` with the log's end.
+    func waitUntilServing(within limit: Duration = .seconds(30)) async throws {
         let deadline = ContinuousClock.now + limit
         var last = ""
         while ContinuousClock.now < deadline {
