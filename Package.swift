@@ -171,7 +171,7 @@ let package = Package(
             ]),
         tests("ConformanceTests", ["Conformance", "Client", "Transport", "Wire", "Primitives", nio, posix, protobuf]),
         tests("ResourceStoreTests", ["ResourceStore", "Client", "Wire", nio, logging, yams]),
-        tests("ClientTests", ["Client", "martletctl", "Wire", "Primitives", arguments, protobuf]),
+        tests("ClientTests", ["Client", "martletctl", "ResourceStore", "Wire", "Primitives", arguments, protobuf]),
         // Processes, clients and folders for the tests from outside.
         library(
             "TestSupport", ["Client", "Transport", "Wire", nio, posix, concurrencyHelpers], path: "Tests/TestSupport"),
