@@ -6,6 +6,7 @@ import Testing
 /// `make test` sets the environment as for `ServerTests`: `MARTLET_BIN` and `MARTLET_REFERENCE`. `MARTLET_SOAK=1` lets the
 /// chaos test run for hours.
 ///
-/// The suites run one after another: every one of them starts processes that need the machine's time.
-@Suite("Cluster", .serialized, .timeLimit(.minutes(10)))
+/// Every test starts processes that need the machine's time; `MachineShare` says which may run beside others. The limit of
+/// time holds for waiting for a share, too.
+@Suite("Cluster", .timeLimit(.minutes(20)))
 enum ClusterTests {}

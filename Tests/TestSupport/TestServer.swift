@@ -17,6 +17,7 @@ package final class TestServer: Sendable {
     package let peerPort: Int
     private let scheme: String
     private let arguments: [String]
+    private let environment: [String: String]
     private let child = NIOLockedValueBox<ChildProcess?>(nil)
 
     /// Prepares a server that is a cluster of its own; `start` runs it. `dataFolder`: where the data directory lies, if not
@@ -37,16 +38,18 @@ package final class TestServer: Sendable {
             ] + extra)
     }
 
-    /// Prepares a server with these arguments, which name its ports and a data directory.
+    /// Prepares a server with these arguments, which name its ports and a data directory, and these variables beside the
+    /// test's own.
     package init(
         _ kind: Kind, folder: TemporaryFolder, clientPort: Int, peerPort: Int, scheme: String = "http",
-        arguments: [String]
+        arguments: [String], environment: [String: String] = [:]
     ) throws {
         self.kind = kind
         self.folder = folder
         self.clientPort = clientPort
         self.peerPort = peerPort
         self.scheme = scheme
+        self.environment = environment
         self.arguments = [kind == .martlet ? try Binaries.martlet() : try Binaries.etcd()] + arguments
     }
 
@@ -65,7 +68,9 @@ package final class TestServer: Sendable {
     /// Starts the process without waiting for it, with `more` arguments at the end.
     package func launch(_ more: [String] = []) throws {
         let process = try ChildProcess(
-            arguments + more, environment: ["SWIFT_BACKTRACE": "enable=no"], output: logPath, errors: logPath)
+            arguments + more,
+            environment: environment.merging(["SWIFT_BACKTRACE": "enable=no"]) { own, _ in own },
+            output: logPath, errors: logPath)
         child.withLockedValue { $0 = process }
     }
 

@@ -90,7 +90,12 @@ struct LeaderCalls {
     /// - Parameter action: called once, now or later on the same loop; with `.notLeader` when this member does not lead.
     func run(_ request: LeaderRequest, _ body: Bytes, then action: @escaping (Result<Bytes, RPCStatus>) -> Void) {
         switch request {
-        case .leaseRenew: action(renew(body))
+        case .leaseRenew:
+            // A leader that slept, or lost the others, may have been replaced without knowing it, and the next one counts
+            // the leases' time from its own beginning: only who still leads after the renewal may promise the full time.
+            let answer = renew(body)
+            guard case .success = answer else { return action(answer) }
+            linearized(action) { answer }
         case .leaseTimeToLive: linearized(action) { timeToLive(body) }
         case .leaseLeases:
             linearized(action) {

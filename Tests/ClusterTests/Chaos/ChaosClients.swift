@@ -12,24 +12,31 @@ import Wire
 struct ChaosClients: Sendable {
     static let writers = 8
     static let watchers = 3
+    static let lessees = 2
     static let prefix = "c/"
     static let prefixEnd = "c0"
     private static let keys = 16
     /// Short, so that many calls are left in doubt.
-    private static let patience = TimeAmount.milliseconds(1000)
+    static let patience = TimeAmount.milliseconds(1000)
 
     let history: History
     let cluster: TestCluster
     let seed: UInt64
     /// Where the watchers are to get to before they end; nil while nobody knows.
     let goal = NIOLockedValueBox<Int64?>(nil)
+    /// What each watcher sees next: nothing that one of them still needs is compacted.
+    let positions = NIOLockedValueBox([Int64](repeating: 2, count: ChaosClients.watchers))
 
-    /// Runs until the task is cancelled.
+    /// Writers, holders of leases and the one who compacts; runs until the task is cancelled.
     func write() async {
         await withTaskGroup(of: Void.self) { group in
             for number in 0..<Self.writers {
                 group.addTask { await write(number, PRNG(seed: seed &* 100 &+ UInt64(number))) }
             }
+            for number in 0..<Self.lessees {
+                group.addTask { await holdLeases(number, PRNG(seed: seed &* 100 &+ 70 &+ UInt64(number))) }
+            }
+            group.addTask { await compact(PRNG(seed: seed &* 100 &+ 90)) }
         }
     }
 
@@ -42,7 +49,7 @@ struct ChaosClients: Sendable {
         }
     }
 
-    private func client(_ member: TestMember) -> EtcdClient {
+    func client(_ member: TestMember) -> EtcdClient {
         var configuration = EtcdClient.Configuration(endpoints: [Endpoint(member.server.endpoint)!])
         configuration.requestTimeout = Self.patience
         configuration.dialTimeout = Self.patience
@@ -61,15 +68,21 @@ struct ChaosClients: Sendable {
             let client = clients[member.name] ?? client(member)
             clients[member.name] = client
             let request = request(number, known, &random)
-            let begin = NIODeadline.now().uptimeNanoseconds
-            let outcome = await carryOut(request, client)
-            let end = NIODeadline.now().uptimeNanoseconds
+            let outcome = await call(request, client, member)
             learn(request, outcome, &known)
-            history.note(
-                Operation(member: member.name, begin: begin, end: end, request: request, outcome: outcome))
             try? await Task.sleep(for: .milliseconds(random.next(in: 0..<8)))
         }
         for client in clients.values { await client.close() }
+    }
+
+    /// Carries a call out, once, and notes it.
+    @discardableResult
+    func call(_ request: Operation.Request, _ client: EtcdClient, _ member: TestMember) async -> Operation.Outcome {
+        let begin = NIODeadline.now().uptimeNanoseconds
+        let outcome = await carryOut(request, client)
+        let end = NIODeadline.now().uptimeNanoseconds
+        history.note(Operation(member: member.name, begin: begin, end: end, request: request, outcome: outcome))
+        return outcome
     }
 
     private func key(_ random: inout PRNG) -> String { Self.prefix + "k\(10 + random.next(in: 0..<Self.keys))" }
@@ -87,9 +100,19 @@ struct ChaosClients: Sendable {
         case 53..<58: return .delete(key)
         case 58..<78: return .read(from: key, upTo: nil, isSerializable: false)
         case 78..<84: return .read(from: Self.prefix, upTo: Self.prefixEnd, isSerializable: false)
-        case 84..<95: return .read(from: key, upTo: nil, isSerializable: true)
-        default: return .read(from: Self.prefix, upTo: Self.prefixEnd, isSerializable: true)
+        case 84..<91: return .read(from: key, upTo: nil, isSerializable: true)
+        case 91..<94: return .read(from: Self.prefix, upTo: Self.prefixEnd, isSerializable: true)
+        default: return readPast(&random)
         }
+    }
+
+    /// A read on either side of the newest compaction.
+    private func readPast(_ random: inout PRNG) -> Operation.Request {
+        let isAll = random.chance(oneIn: 2)
+        return .readPast(
+            from: isAll ? Self.prefix : key(&random), upTo: isAll ? Self.prefixEnd : nil,
+            revision: max(1, history.newest - Int64(random.next(in: 0..<2 * Self.compactionLag))),
+            isSerializable: random.chance(oneIn: 2))
     }
 
     private func learn(_ request: Operation.Request, _ outcome: Operation.Outcome, _ known: inout [String: Int64]) {
@@ -118,25 +141,48 @@ struct ChaosClients: Sendable {
                 return response.deleted > 0
                     ? .written(response.header.revision) : .unchanged(response.header.revision, [])
             case .read(let first, let end, let isSerializable):
-                var request = Etcdserverpb_RangeRequest()
-                request.key = Data(first.utf8)
-                request.rangeEnd = Data((end ?? "").utf8)
-                request.serializable = isSerializable
-                let response = try await client.range(request)
-                return .read(response.header.revision, response.kvs.map(Row.init))
+                return try await read(first, end, revision: 0, isSerializable, client)
+            case .readPast(let first, let end, let revision, let isSerializable):
+                return try await read(first, end, revision: revision, isSerializable, client)
+            case .compact(let revision):
+                var compaction = Etcdserverpb_CompactionRequest()
+                compaction.revision = revision
+                compaction.physical = revision % 2 == 0
+                return .compacted(try await client.compact(compaction).header.revision)
             }
         } catch {
-            if let text = Self.impossible(error) { history.violation("\(request): \(text)") }
-            return .unknown(error.message)
+            return failed(request, error)
         }
     }
 
-    /// Errors that no fault of this test explains.
-    private static func impossible(_ error: ClientError) -> String? {
-        switch error.code {
-        case .unavailable, .deadlineExceeded, .cancelled, .resourceExhausted: nil
-        case .failedPrecondition where error.message == "etcdserver: rpc not supported for learner": nil
-        default: "\(error.code): \(error.message)"
+    private func read(
+        _ first: String, _ end: String?, revision: Int64, _ isSerializable: Bool, _ client: EtcdClient
+    ) async throws(ClientError) -> Operation.Outcome {
+        var request = Etcdserverpb_RangeRequest()
+        request.key = Data(first.utf8)
+        request.rangeEnd = Data((end ?? "").utf8)
+        request.revision = revision
+        request.serializable = isSerializable
+        let response = try await client.range(request)
+        return .read(response.header.revision, response.kvs.map(Row.init))
+    }
+
+    /// What an error means for the call; errors that no fault of this test explains are violations.
+    private func failed(_ request: Operation.Request, _ error: ClientError) -> Operation.Outcome {
+        switch (request, error.code, error.message) {
+        case (_, .unavailable, _), (_, .deadlineExceeded, _), (_, .cancelled, _), (_, .resourceExhausted, _),
+            (_, .failedPrecondition, "etcdserver: rpc not supported for learner"):
+            return .unknown(error.message)
+        case (.readPast, .outOfRange, "etcdserver: mvcc: required revision has been compacted"),
+            (.compact, .outOfRange, "etcdserver: mvcc: required revision has been compacted"):
+            return .tooOld
+        case (.readPast(_, _, _, true), .outOfRange, "etcdserver: mvcc: required revision is a future revision"):
+            return .refused(error.message)
+        case (.put(let changes), .notFound, Self.noSuchLease) where changes.contains { $0.lease != 0 }:
+            return .refused(error.message)
+        default:
+            history.violation("\(request): \(error.code): \(error.message)")
+            return .unknown(error.message)
         }
     }
 
@@ -144,6 +190,7 @@ struct ChaosClients: Sendable {
         var request = Etcdserverpb_PutRequest()
         request.key = Data(change.key.utf8)
         request.value = Data((change.value ?? "").utf8)
+        request.lease = change.lease
         return request
     }
 
@@ -179,19 +226,19 @@ struct ChaosClients: Sendable {
     /// One watch after another, each going on where the one before it ended, at some member.
     private func watch(_ number: Int, _ generator: PRNG) async {
         var random = generator
-        var next: Int64 = 2
+        var cursor = WatchCursor(from: 2)
         while !Task.isCancelled {
-            if let goal = goal.withLockedValue({ $0 }), next > goal { return }
+            if isAtGoal(cursor) { return }
             let members = cluster.members
             let member = members[random.next(in: 0..<members.count)]
             let client = client(member)
             let seconds = random.next(in: 1..<6)
-            if let stream = try? await client.watch(EtcdClient.watchRequest(Self.prefix, from: next)) {
+            if let stream = try? await client.watch(EtcdClient.watchRequest(Self.prefix, from: cursor.next)) {
                 let limit = Task {
-                    try? await Task.sleep(for: .seconds(seconds))
+                    await Self.askForProgress(stream, every: .milliseconds(300), for: .seconds(seconds))
                     stream.cancel()
                 }
-                await follow(stream, &next, "watcher \(number) at \(member.name)")
+                await follow(stream, number, &cursor, "watcher \(number) at \(member.name)")
                 limit.cancel()
                 stream.cancel()
             }
@@ -200,29 +247,56 @@ struct ChaosClients: Sendable {
         }
     }
 
-    private func follow(_ stream: EtcdClient.WatchStream, _ next: inout Int64, _ watcher: String) async {
-        let start = next
+    private static func askForProgress(
+        _ stream: EtcdClient.WatchStream, every pause: Duration, for time: Duration
+    ) async {
+        let end = ContinuousClock.now + time
+        var request = Etcdserverpb_WatchRequest()
+        request.progressRequest = Etcdserverpb_WatchProgressRequest()
+        while ContinuousClock.now < end, (try? await Task.sleep(for: pause)) != nil {
+            try? await stream.send(request)
+        }
+    }
+
+    private func isAtGoal(_ cursor: WatchCursor) -> Bool {
+        goal.withLockedValue { $0 }.map { cursor.next > $0 } ?? false
+    }
+
+    private func follow(
+        _ stream: EtcdClient.WatchStream, _ number: Int, _ cursor: inout WatchCursor, _ watcher: String
+    ) async {
+        let start = cursor.next
+        var isFirst = true
         var iterator = stream.makeAsyncIterator()
         while let response = try? await iterator.nextMessage() {
-            if response.canceled { return }
-            var revisions: [(Int64, [Change])] = []
-            for event in response.events {
-                let revision = event.kv.modRevision
-                let change = Change(
-                    key: String(decoding: event.kv.key, as: UTF8.self),
-                    value: event.type == .put ? String(decoding: event.kv.value, as: UTF8.self) : nil)
-                if revision == revisions.last?.0 {
-                    revisions[revisions.count - 1].1.append(change)
-                } else if revision == next {
-                    revisions.append((revision, [change]))
-                    next += 1
-                } else {
-                    return history.violation(
-                        "\(watcher), from \(start): revision \(revision) where \(next) should come")
+            let now = NIODeadline.now().uptimeNanoseconds
+            if response.canceled {
+                // Nothing that a watcher needs is compacted: the check finds it.
+                if response.compactRevision != 0 {
+                    history.note(
+                        WatchStart(
+                            watcher: watcher, revision: start, floor: 0, end: now,
+                            outcome: .compacted(response.compactRevision)))
                 }
+                return
             }
-            for (revision, changes) in revisions { history.watched(revision, changes, by: watcher) }
-            if let goal = goal.withLockedValue({ $0 }), next > goal { return }
+            if isFirst, let first = response.events.first {
+                isFirst = false
+                history.note(
+                    WatchStart(
+                        watcher: watcher, revision: start, floor: 0, end: now,
+                        outcome: .events(first: first.kv.modRevision)))
+            }
+            do throws(WatchCursor.Fault) {
+                for step in try cursor.take(response) {
+                    history.watched(step.revision, step.changes, step.rows, by: watcher, at: now)
+                }
+            } catch {
+                return history.violation("\(watcher), from \(start): \(error)")
+            }
+            let next = cursor.next
+            positions.withLockedValue { $0[number] = next }
+            if isAtGoal(cursor) { return }
         }
     }
 }

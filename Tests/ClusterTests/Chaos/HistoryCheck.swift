@@ -5,24 +5,31 @@
 /// revision it belongs to; so it must be what the changes up to that revision lead to, and a call must not belong to a
 /// revision before one that somebody had seen before the call began.
 struct HistoryCheck {
-    private let operations: [Operation]
-    private let events: [Int64: [Change]]
-    private let last: Int64
+    let history: History
+    let operations: [Operation]
+    let events: [Int64: [Change]]
+    let last: Int64
     /// Every state of every key, by ascending revision; no row: deleted.
-    private var states: [String: [(revision: Int64, row: Row?)]] = [:]
-    private var violations: [String] = []
+    private(set) var states: [String: [(revision: Int64, row: Row?)]] = [:]
+    /// Which lease's end a revision is.
+    var leaseEnds: [Int64: Int64] = [:]
+    var violations: [String] = []
 
     /// - Parameter last: the newest revision.
     static func violations(_ history: History, last: Int64) -> [String] {
         var check = HistoryCheck(history, last)
         check.fold()
+        check.checkRows()
+        check.checkLeases()
         check.checkWrites()
         check.checkAnswers()
+        check.checkCompactions()
         check.checkOrder()
         return history.violations + check.violations
     }
 
     private init(_ history: History, _ last: Int64) {
+        self.history = history
         operations = history.operations
         events = history.events
         self.last = last
@@ -39,14 +46,27 @@ struct HistoryCheck {
                 let row = change.value.map {
                     Row(
                         key: change.key, value: $0, modRevision: revision,
-                        createRevision: old?.createRevision ?? revision, version: (old?.version ?? 0) + 1)
+                        createRevision: old?.createRevision ?? revision, version: (old?.version ?? 0) + 1,
+                        lease: change.lease)
                 }
                 states[change.key, default: []].append((revision, row))
             }
         }
     }
 
-    private func row(_ key: String, at revision: Int64) -> Row? {
+    /// What the watches showed beside the changes: the rows as the changes before lead to them.
+    private mutating func checkRows() {
+        for (revision, shown) in history.rows where revision <= last {
+            let expected = (events[revision] ?? []).map { change in
+                ChangedRows(row: row(change.key, at: revision), previous: row(change.key, at: revision - 1))
+            }
+            if shown != expected {
+                violations.append("revision \(revision): watches show the rows \(shown), expected \(expected)")
+            }
+        }
+    }
+
+    func row(_ key: String, at revision: Int64) -> Row? {
         guard let history = states[key] else { return nil }
         var (low, high) = (0, history.count)
         while low < high {
@@ -93,13 +113,14 @@ struct HistoryCheck {
                 } else if case .unknown = operation.outcome {
                     openDeletions[key, default: 0] += 1
                 }
-            case .read: break
+            case .read, .readPast, .compact: break
             }
         }
         for (value, revision) in revisions where !sent.contains(value) {
             violations.append("revision \(revision) holds \(value), which nobody wrote")
         }
         for (revision, changes) in events {
+            if leaseEnds[revision] != nil { continue }
             for change in changes where change.value == nil && deletions[revision] == nil {
                 openDeletions[change.key, default: 0] -= 1
                 if openDeletions[change.key, default: 0] < 0 {
@@ -117,13 +138,13 @@ struct HistoryCheck {
                     "\(changes) was acknowledged by \(operation.member) with revision \(revision), which is "
                         + "\(events[revision].map { "\($0)" } ?? "not there")")
             }
-        case .unchanged:
+        case .unchanged, .refused:
             if let found { violations.append("\(changes) was refused and is there, at revision \(found)") }
         case .unknown:
             if let found, events[found] != changes {
                 violations.append("revision \(found) is not all of the write \(changes)")
             }
-        case .read: break
+        case .read, .compacted, .tooOld: break
         }
     }
 
@@ -132,15 +153,12 @@ struct HistoryCheck {
     private mutating func checkAnswers() {
         for operation in operations {
             switch (operation.request, operation.outcome) {
-            case (.read(let first, let end, let isSerializable), .read(let revision, let rows)):
-                let expected =
-                    end.map { end in
-                        states.keys.filter { $0 >= first && $0 < end }.sorted().compactMap { row($0, at: revision) }
-                    } ?? row(first, at: revision).map { [$0] } ?? []
-                if rows != expected {
-                    violations.append(
-                        "a \(isSerializable ? "serializable" : "linearizable") read by \(operation.member) at "
-                            + "\(revision): \(rows), expected \(expected)")
+            case (.read(let first, let end, _), .read(let revision, let rows)):
+                checkRead(operation, first, end, at: revision, rows)
+            case (.readPast(let first, let end, let revision, _), .read(let newest, let rows)):
+                checkRead(operation, first, end, at: revision, rows)
+                if newest < revision {
+                    violations.append("\(operation.member) has \(newest) and answered what was at \(revision)")
                 }
             case (.swap(let change, let expected), .unchanged(let revision, let rows)):
                 let state = row(change.key, at: revision)
@@ -155,6 +173,20 @@ struct HistoryCheck {
                 }
             default: break
             }
+        }
+    }
+
+    private mutating func checkRead(
+        _ operation: Operation, _ first: String, _ end: String?, at revision: Int64, _ rows: [Row]
+    ) {
+        let expected =
+            end.map { end in
+                states.keys.filter { $0 >= first && $0 < end }.sorted().compactMap { row($0, at: revision) }
+            } ?? row(first, at: revision).map { [$0] } ?? []
+        if rows != expected {
+            violations.append(
+                "a \(operation.isSerializable ? "serializable" : "linearizable") read by \(operation.member) at "
+                    + "\(revision): \(rows), expected \(expected)")
         }
     }
 
@@ -181,7 +213,8 @@ struct HistoryCheck {
             switch operation.outcome {
             case .written(let revision): (own, isWrite) = (revision, true)
             case .unknown: (own, isWrite) = (value(of: operation).flatMap { revisions[$0] }, true)
-            case .read, .unchanged: (own, isWrite) = (observed(operation), false)
+            case .read, .unchanged, .compacted: (own, isWrite) = (observed(operation), false)
+            case .tooOld, .refused: continue
             }
             guard let own else { continue }
             if own < floor || isWrite && own == floor {
@@ -194,20 +227,14 @@ struct HistoryCheck {
 
     /// The revision that the call shows to have been reached; none when it may have looked at the past.
     private func observed(_ operation: Operation) -> Int64? {
-        switch operation.outcome {
-        case .written(let revision), .unchanged(let revision, _): return revision
-        case .read(let revision, _):
-            if case .read(_, _, true) = operation.request { return nil }
-            return revision
-        case .unknown: return nil
-        }
+        operation.isSerializable ? nil : operation.revision
     }
 
     private func value(of operation: Operation) -> String? {
         switch operation.request {
         case .put(let changes): changes.first?.value
         case .swap(let change, _): change.value
-        case .delete, .read: nil
+        case .delete, .read, .readPast, .compact: nil
         }
     }
 }

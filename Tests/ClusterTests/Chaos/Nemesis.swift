@@ -24,6 +24,10 @@ struct Nemesis {
         case stallDisk
         case stallLeadersDisk
         case fillDisk
+        case slowDisk
+        case slowLeadersDisk
+        case hangLeadersDisk
+        case slowDisks
     }
 
     private let cluster: TestCluster
@@ -108,6 +112,11 @@ struct Nemesis {
         case .stallDisk: try await stall(anyMember())
         case .stallLeadersDisk: try await stall(await leaderOrAny())
         case .fillDisk: try await fill(anyMember())
+        case .slowDisk: try await slow([anyMember()], 10..<300)
+        case .slowLeadersDisk: try await slow([await leaderOrAny()], 10..<300)
+        // Every sync takes longer than an election timeout.
+        case .hangLeadersDisk: try await slow([await leaderOrAny()], 600..<3000)
+        case .slowDisks: try await slow(cluster.members, 5..<60)
         }
     }
 
@@ -148,6 +157,18 @@ struct Nemesis {
         try await disk.freeze()
         try await pause(milliseconds: 100..<5000)
         try await disk.thaw()
+    }
+
+    /// Every sync of these members takes longer, and sometimes every write.
+    private mutating func slow(_ members: [TestMember], _ milliseconds: Range<Int>) async throws {
+        let disks = members.compactMap(\.slowDisk)
+        guard disks.count == members.count else { return try await stop(members[0]) }
+        let sync = random.next(in: milliseconds)
+        let write = random.chance(oneIn: 4) ? random.next(in: 1..<20) : 0
+        note("syncs of \(members.map(\.name)) take \(sync) ms, writes \(write) ms")
+        for disk in disks { try disk.set(sync: .milliseconds(sync), write: .milliseconds(write)) }
+        try await pause(milliseconds: 500..<5000)
+        if random.chance(oneIn: 4) { await anyMember().server.killHard() }
     }
 
     /// The member's disk has no room; it has to go on with what it can do.
@@ -251,6 +272,7 @@ struct Nemesis {
     private mutating func mend() async throws {
         links.openAll()
         for member in cluster.members {
+            try member.slowDisk?.reset()
             member.server.signal(SIGCONT)
             // Starts may fail for want of others to ask; never by themselves.
             if !member.isRunning { try member.server.launch() }

@@ -19,6 +19,7 @@ final class TestCluster: Sendable {
     private let token = "token-\(UUID().uuidString.prefix(8))"
     private let extra: [String]
     private let hasDisks: Bool
+    private let hasSlowDisks: Bool
     private let scheme: String
     private let state = NIOLockedValueBox(State())
 
@@ -35,12 +36,14 @@ final class TestCluster: Sendable {
     ///   - extra: arguments for every member.
     ///   - peerScheme: `https` wants the certificates among `extra`.
     ///   - hasLinks: the links between the members can be cut.
-    ///   - hasDisks: the members' disks can be made to stall; needs root.
+    ///   - hasDisks: the members' disks can be made to stall and be filled; needs root.
+    ///   - hasSlowDisks: the members' disks can be slowed down; needs a C compiler.
     init(
         _ size: Int, _ extra: [String] = [], peerScheme: String = "http", hasLinks: Bool = false,
-        hasDisks: Bool = false
+        hasDisks: Bool = false, hasSlowDisks: Bool = false
     ) async throws {
         self.hasDisks = hasDisks
+        self.hasSlowDisks = hasSlowDisks
         self.extra = extra
         scheme = peerScheme
         links = hasLinks ? Links() : nil
@@ -53,10 +56,10 @@ final class TestCluster: Sendable {
     /// A cluster that runs and serves.
     static func started(
         _ size: Int, _ extra: [String] = [], peerScheme: String = "http", hasLinks: Bool = false,
-        hasDisks: Bool = false
+        hasDisks: Bool = false, hasSlowDisks: Bool = false
     ) async throws -> TestCluster {
         let cluster = try await TestCluster(
-            size, extra, peerScheme: peerScheme, hasLinks: hasLinks, hasDisks: hasDisks)
+            size, extra, peerScheme: peerScheme, hasLinks: hasLinks, hasDisks: hasDisks, hasSlowDisks: hasSlowDisks)
         do {
             try cluster.launchAll()
             try await cluster.waitUntilServing()
@@ -101,6 +104,7 @@ final class TestCluster: Sendable {
     ) async throws -> TestMember {
         let folder = try TemporaryFolder("cluster-\(place.name)")
         let disk = hasDisks ? try await TestDisk(in: folder) : nil
+        let slowDisk = hasSlowDisks ? try SlowDisk(in: folder) : nil
         let clientPort = try Ports.free()
         let client = "http://127.0.0.1:\(clientPort)"
         let arguments =
@@ -114,9 +118,11 @@ final class TestCluster: Sendable {
             ] + extra
         let server = try TestServer(
             .martlet, folder: folder, clientPort: clientPort, peerPort: place.listenPort,
-            arguments: ["--data-dir", (disk?.directory ?? folder.root) + "/data"] + arguments)
+            arguments: ["--data-dir", (disk?.directory ?? folder.root) + "/data"] + arguments,
+            environment: try await slowDisk?.environment() ?? [:])
         return try TestMember(
-            name: place.name, server: server, peerURL: place.peerURL, arguments: arguments, disk: disk)
+            name: place.name, server: server, peerURL: place.peerURL, arguments: arguments, disk: disk,
+            slowDisk: slowDisk)
     }
 
     private func admit(_ member: TestMember) throws {
@@ -178,14 +184,21 @@ final class TestCluster: Sendable {
     func waitUntilEqual(within limit: Duration = .seconds(30)) async throws {
         let leader = try await leader()
         let revision = try await leader.client.get("any").header.revision
-        let hash = try await leader.client.hashKV(revision: revision).hash
         for member in members where member !== leader {
             try await eventually("\(member.name) has revision \(revision)", within: limit) {
                 (await member.status())?.header.revision ?? 0 >= revision
             }
-            let other = try await member.client.hashKV(revision: revision).hash
-            guard other == hash else {
-                throw TestFailure("at revision \(revision) \(member.name) has hash \(other), \(leader.name) \(hash)")
+            // A compaction changes the hash, and the members carry it out one after the other.
+            try await eventually("\(member.name) has compacted as far as \(leader.name)", within: limit) {
+                guard let one = try? await leader.client.hashKV(revision: revision),
+                    let other = try? await member.client.hashKV(revision: revision),
+                    one.compactRevision == other.compactRevision
+                else { return false }
+                guard one.hash == other.hash else {
+                    throw TestFailure(
+                        "at revision \(revision) \(member.name) has hash \(other.hash), \(leader.name) \(one.hash)")
+                }
+                return true
             }
         }
     }
@@ -216,10 +229,11 @@ final class TestCluster: Sendable {
 /// fails.
 func withCluster<T: Sendable>(
     _ size: Int, _ extra: [String] = [], peerScheme: String = "http", hasLinks: Bool = false, hasDisks: Bool = false,
-    isolation: isolated (any Actor)? = #isolation, _ body: (TestCluster) async throws -> T
+    hasSlowDisks: Bool = false, isolation: isolated (any Actor)? = #isolation,
+    _ body: (TestCluster) async throws -> T
 ) async throws -> T {
     let cluster = try await TestCluster.started(
-        size, extra, peerScheme: peerScheme, hasLinks: hasLinks, hasDisks: hasDisks)
+        size, extra, peerScheme: peerScheme, hasLinks: hasLinks, hasDisks: hasDisks, hasSlowDisks: hasSlowDisks)
     do {
         let result = try await body(cluster)
         await cluster.discard()

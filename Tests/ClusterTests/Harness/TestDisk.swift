@@ -17,6 +17,7 @@ struct TestDisk: Sendable {
         image = folder.path("image")
         directory = folder.path("disk")
         try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
+        Guardian.shared.watch(mount: directory)
         try await Self.run(
             "truncate -s 512M \"$0\" && mkfs.ext4 -q -F \"$0\" && mount -o loop \"$0\" \"$1\"", image, directory)
     }
@@ -40,8 +41,11 @@ struct TestDisk: Sendable {
     /// Makes room again.
     func relieve() async throws { try await Self.run("rm -f \"$0/ballast\"", directory) }
 
-    /// Its processes must have ended.
-    func unmount() async { try? await Self.run("fsfreeze -u \"$0\" 2> /dev/null; umount \"$0\"", directory) }
+    /// Its processes must have ended. What cannot be unmounted now is when the test program ends.
+    func unmount() async {
+        guard (try? await Self.run("fsfreeze -u \"$0\" 2> /dev/null; umount \"$0\"", directory)) != nil else { return }
+        Guardian.shared.forget(mount: directory)
+    }
 
     private static func run(_ script: String, _ arguments: String...) async throws {
         let path = "PATH=/usr/sbin:/sbin:$PATH; "

@@ -14,6 +14,8 @@ final class TestMember: Sendable {
     let peerURL: String
     /// Where its data lies, if that can stall and be filled.
     let disk: TestDisk?
+    /// Slows its syncs and writes down, if it is started so.
+    let slowDisk: SlowDisk?
     /// What the process is started with, but for the data directory.
     let arguments: [String]
     /// For calls to this member alone; every call ends within five seconds.
@@ -21,12 +23,15 @@ final class TestMember: Sendable {
     /// For looking at a member that may not answer.
     private let probe: EtcdClient
 
-    init(name: String, server: TestServer, peerURL: String, arguments: [String], disk: TestDisk?) throws {
+    init(
+        name: String, server: TestServer, peerURL: String, arguments: [String], disk: TestDisk?, slowDisk: SlowDisk?
+    ) throws {
         self.name = name
         self.server = server
         self.peerURL = peerURL
         self.arguments = arguments
         self.disk = disk
+        self.slowDisk = slowDisk
         client = try server.client(timeoutSeconds: 5)
         probe = try server.client(timeoutSeconds: 1)
     }

@@ -5,7 +5,7 @@ import Testing
 import Wire
 
 extension ClusterTests {
-    @Suite("bootstrap") struct Bootstrap {
+    @Suite("bootstrap", .besideOthers) struct Bootstrap {
         @Test("every member answers reads and writes, and all list the same members")
         func threeMembers() async throws {
             try await withCluster(3) { cluster in

@@ -7,7 +7,7 @@ import Wire
 
 extension ClusterTests {
     @Suite("leadership") struct Leadership {
-        @Test("MoveLeader moves it, and refuses as etcd does")
+        @Test("MoveLeader moves it, and refuses as etcd does", .besideOthers)
         func moveLeader() async throws {
             try await withCluster(3) { cluster in
                 let (leader, followers) = try await cluster.roles()
@@ -26,7 +26,7 @@ extension ClusterTests {
             }
         }
 
-        @Test("SIGTERM on the leader hands leadership over before it stops answering")
+        @Test("SIGTERM on the leader hands leadership over before it stops answering", .alone)
         func handOver() async throws {
             // Long elections, so that only a hand-over explains a short gap.
             try await withCluster(3, ["--election-timeout", "5000"]) { cluster in
@@ -43,10 +43,10 @@ extension ClusterTests {
             }
         }
 
-        @Test("after kill -9 of the leader another one leads within two election timeouts")
+        @Test("after kill -9 of the leader another one leads within two election timeouts", .alone)
         func killedLeader() async throws {
             try await withCluster(3) { cluster in
-                for _ in 0..<3 {
+                for _ in 0..<2 {
                     let (leader, followers) = try await cluster.roles()
                     let writing = GapWriter(cluster, through: followers)
                     try await Task.sleep(for: .milliseconds(300))

@@ -7,7 +7,7 @@ import Wire
 
 extension ClusterTests {
     /// Changes of the membership, with the texts that etcdctl 3.4 shows.
-    @Suite("membership") struct Membership {
+    @Suite("membership", .besideOthers) struct Membership {
         private static let notReady = "etcdserver: can only promote a learner member which is in sync with leader"
         private static let learnerText = "etcdserver: rpc not supported for learner"
 

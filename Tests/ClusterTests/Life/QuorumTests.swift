@@ -10,7 +10,7 @@ import Wire
 
 extension ClusterTests {
     /// A member that has lost the others.
-    @Suite("without quorum") struct Quorum {
+    @Suite("without quorum", .besideOthers) struct Quorum {
         private static let noLeader = RPCStatus(.unavailable, "etcdserver: no leader")
 
         @Test("reads that need no quorum are answered, others fail as etcd's do")

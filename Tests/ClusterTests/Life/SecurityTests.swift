@@ -6,7 +6,7 @@ import Wire
 
 extension ClusterTests {
     /// Members that trust each other by certificates of the `openssl` command.
-    @Suite("mTLS between members") struct Security {
+    @Suite("mTLS between members", .besideOthers) struct Security {
         private func arguments(_ files: Certificates, _ name: String) -> [String] {
             [
                 "--peer-cert-file", files.certificate(name), "--peer-key-file", files.key(name),
