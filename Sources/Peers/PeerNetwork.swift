@@ -85,7 +85,12 @@ package final class PeerNetwork: Sendable {
     private var serverConfiguration: ServerConfiguration {
         let limits = configuration.limits
         var server = ServerConfiguration()
-        server.connectionsMax = limits.connectionsMax
+        server.connectionsMax = min(
+            limits.connectionsMax, DescriptorLimit.peerConnectionsMax(under: DescriptorLimit.current))
+        let logger = core.logger
+        server.onTrouble = { trouble in
+            logger.warning("connections of peers are not taken", metadata: ["reason": "\(trouble)"])
+        }
         server.limits.receivedMessageBytesMax = limits.receivedBatchBytesMax
         server.limits.inboundBufferedBytesMax = limits.receivedBatchBytesMax + (16 << 20)
         server.limits.concurrentStreamsMax = UInt32(limits.callsMax) + 64

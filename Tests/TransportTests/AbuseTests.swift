@@ -70,6 +70,39 @@ struct AbuseTests {
         #expect(server.loop.counters.connectionsRefused == 1)
     }
 
+    /// gRPC cancels by a reset: a client that opens, is answered and cancels, as often as it likes, is no attacker.
+    @Test func answeredStreamsMayBeCancelled() throws {
+        let server = try EmbeddedServer()
+        let probe = Probe(server)
+        for _ in 0..<3000 {
+            let id = probe.open("/test.T/Bidi", body: frame([1]), end: false)
+            probe.reset(streamID: id, code: .cancel)
+        }
+        probe.exchange()
+        #expect(probe.goAway == nil && server.loop.counters.streamsOpened == 3000)
+        #expect(probe.call("/test.T/Echo", [1]).status == 0)
+    }
+
+    /// Calls given up before their answer have an allowance of their own, which is larger and has an end, too.
+    @Test func unansweredCallsMayBeCancelledWithinBounds() throws {
+        var configuration = ServerConfiguration()
+        configuration.limits.resetsBurst = 10
+        configuration.limits.servedResetsBurst = 3000
+        configuration.limits.servedResetsPerSecond = 1
+        let server = try EmbeddedServer(configuration)
+        let probe = Probe(server)
+        var count = 0
+        while probe.goAway == nil, count < 4000 {
+            let id = probe.open("/test.T/Hold", body: frame([1]))
+            probe.reset(streamID: id, code: .cancel)
+            probe.exchange()
+            count += 1
+        }
+        #expect(count > 2900 && count < 3100, "cut after \(count)")
+        #expect(probe.goAway?.code == .enhanceYourCalm && probe.goAway?.debug == "too_many_resets")
+        #expect(server.dispatcher.cancelled >= 3000)
+    }
+
     /// The peer makes us reset its streams (CVE-2025-8671): a window overflow each.
     @Test func madeYouResetIsCut() throws {
         var configuration = ServerConfiguration()
@@ -282,7 +315,7 @@ struct AbuseTests {
         let security = PipelineSecurity(install: { _ in }, inspect: { $0 as? ConnectionSecurity })
         for (name, http2) in [("h2", true), ("http/1.1", false)] {
             let server = try EmbeddedServer(security: security)
-            server.send(text("GET /early HTTP/1.1\r\n\r\n"))
+            server.send(text("GET /early HTTP/1.1\r\nHost: t\r\n\r\n"))
             #expect(server.output().isEmpty)
             let event = ConnectionSecurity(applicationProtocol: name, peerIdentity: nil)
             server.channel.pipeline.fireUserInboundEventTriggered(event)
@@ -303,7 +336,7 @@ struct AbuseTests {
         server.send(RawFrames.start)
         #expect(!server.isOpen)
         let plain = try EmbeddedServer(isGRPCEnabled: false)
-        plain.send(text("GET /metrics HTTP/1.1\r\n\r\n"))
+        plain.send(text("GET /metrics HTTP/1.1\r\nHost: t\r\n\r\n"))
         #expect(String(decoding: plain.output(), as: UTF8.self).contains("GET /metrics"))
     }
 }

@@ -34,9 +34,9 @@ struct FuzzTests {
             text(
                 [
                     "GET /a?b=c HTTP/1.1\r\nHost: x\r\n\r\n", "POST /echo HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc",
-                    "POST /echo HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n",
-                    "HEAD /parts HTTP/1.1\r\nConnection: keep-alive\r\n\r\n", "GET /drop HTTP/1.0\r\n\r\n",
-                    "POST /echo HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\nx",
+                    "POST /echo HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n",
+                    "HEAD /parts HTTP/1.1\r\nHost: t\r\nConnection: keep-alive\r\n\r\n", "GET /drop HTTP/1.0\r\n\r\n",
+                    "POST /echo HTTP/1.1\r\nHost: t\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\nx",
                 ][random.next(in: 0..<6)])
         }
     }

@@ -18,13 +18,14 @@ struct HTTP1Tests {
         #expect(get.contains("content-length: 30\r\n"))
         let head = ask(server, "HEAD /health HTTP/1.1\r\nHost: a\r\n\r\n")
         #expect(head.contains("content-length: 14\r\n") && head.hasSuffix("\r\n\r\n"))
-        let post = ask(server, "POST /echo HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello")
+        let post = ask(server, "POST /echo HTTP/1.1\r\nHost: t\r\nContent-Length: 5\r\n\r\nhello")
         #expect(post.hasSuffix("\r\n\r\nhello"))
         let chunked = ask(
-            server, "POST /echo HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")
+            server,
+            "POST /echo HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")
         #expect(chunked.hasSuffix("\r\n\r\nabcde"))
         #expect(server.isOpen)
-        let last = ask(server, "GET / HTTP/1.1\r\nConnection: close\r\n\r\n")
+        let last = ask(server, "GET / HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n")
         #expect(last.contains("connection: close"))
         server.advance(.seconds(1))
         #expect(!server.isOpen)
@@ -39,32 +40,32 @@ struct HTTP1Tests {
 
     @Test func pipelinedRequestsAreAnsweredInOrder() throws {
         let server = try EmbeddedServer()
-        let requests = ["/a", "/later", "/b", "/c"].map { "GET \($0) HTTP/1.1\r\n\r\n" }.joined()
+        let requests = ["/a", "/later", "/b", "/c"].map { "GET \($0) HTTP/1.1\r\nHost: t\r\n\r\n" }.joined()
         let first = ask(server, requests)
         #expect(first.contains("GET /a?") && !first.contains("GET /b?"))
         server.responder.later.removeLast().send(HTTPResponse(status: 200, text: "late\n"))
         let rest = String(decoding: server.output(), as: UTF8.self)
         let places = ["late", "GET /b?", "GET /c?"].map { rest.firstRange(of: $0)!.lowerBound }
         #expect(places == places.sorted())
-        #expect(ask(server, (0..<200).map { "GET /\($0) HTTP/1.1\r\n\r\n" }.joined()).contains("GET /199?"))
+        #expect(ask(server, (0..<200).map { "GET /\($0) HTTP/1.1\r\nHost: t\r\n\r\n" }.joined()).contains("GET /199?"))
     }
 
     @Test func answerInParts() throws {
         let server = try EmbeddedServer()
-        let answer = ask(server, "GET /parts HTTP/1.1\r\n\r\n")
+        let answer = ask(server, "GET /parts HTTP/1.1\r\nHost: t\r\n\r\n")
         #expect(answer.contains("transfer-encoding: chunked"))
         #expect(answer.hasSuffix("3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n"))
-        #expect(ask(server, "GET / HTTP/1.1\r\n\r\n").hasPrefix("HTTP/1.1 200"))
+        #expect(ask(server, "GET / HTTP/1.1\r\nHost: t\r\n\r\n").hasPrefix("HTTP/1.1 200"))
     }
 
     @Test func unansweredRequestsGet500() throws {
         let server = try EmbeddedServer()
-        #expect(ask(server, "GET /drop HTTP/1.1\r\n\r\n").hasPrefix("HTTP/1.1 500"))
+        #expect(ask(server, "GET /drop HTTP/1.1\r\nHost: t\r\n\r\n").hasPrefix("HTTP/1.1 500"))
     }
 
     @Test func lateAnswersAfterTheConnectionAreDropped() throws {
         let server = try EmbeddedServer()
-        _ = ask(server, "GET /later HTTP/1.1\r\n\r\n")
+        _ = ask(server, "GET /later HTTP/1.1\r\nHost: t\r\n\r\n")
         server.disconnect()
         let reply = server.responder.later.removeLast()
         #expect(!reply.isLive)
@@ -73,15 +74,16 @@ struct HTTP1Tests {
     }
 
     @Test(arguments: [
-        ("GET / HTTP/1.1\r\nx: \(String(repeating: "y", count: 17_000))\r\n\r\n", "431"),
-        ("GET / HTTP/1.1\r\n" + (0..<2000).map { "x\($0): y\r\n" }.joined() + "\r\n", "431"),
-        ("GET /\(String(repeating: "y", count: 17_000)) HTTP/1.1\r\n\r\n", "431"),
-        ("POST /echo HTTP/1.1\r\nContent-Length: 99999999\r\n\r\n", "413"),
-        ("POST /echo HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "400"),
-        ("POST /echo HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello", "400"),
-        ("POST /echo HTTP/1.1\r\nContent-Length: -5\r\n\r\nhello", "400"),
+        ("GET / HTTP/1.1\r\nHost: t\r\nx: \(String(repeating: "y", count: 17_000))\r\n\r\n", "431"),
+        ("GET / HTTP/1.1\r\nHost: t\r\n" + (0..<2000).map { "x\($0): y\r\n" }.joined() + "\r\n", "431"),
+        ("GET /\(String(repeating: "y", count: 17_000)) HTTP/1.1\r\nHost: t\r\n\r\n", "431"),
+        ("POST /echo HTTP/1.1\r\nHost: t\r\nContent-Length: 99999999\r\n\r\n", "413"),
+        ("POST /echo HTTP/1.1\r\nHost: t\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "400"),
+        ("POST /echo HTTP/1.1\r\nHost: t\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello", "400"),
+        ("POST /echo HTTP/1.1\r\nHost: t\r\nContent-Length: -5\r\n\r\nhello", "400"),
+        ("GET / HTTP/1.1\r\n\r\n", "400"), ("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", "400"),
         ("GET / HTTP/1.1\r\n folded\r\n\r\n", "400"),
-        ("GET / HTTP/1.1\r\na b: c\r\n\r\n", "400"),
+        ("GET / HTTP/1.1\r\nHost: t\r\na b: c\r\n\r\n", "400"),
         ("\u{16}\u{3}\u{1}\u{2}\u{0}\u{1}", "400"),
         ("HELLO\r\n\r\n", "400"),
     ])
@@ -96,7 +98,7 @@ struct HTTP1Tests {
         var configuration = ServerConfiguration()
         configuration.limits.httpBodyBytesMax = 10_000
         let server = try EmbeddedServer(configuration)
-        _ = ask(server, "POST /echo HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n")
+        _ = ask(server, "POST /echo HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n")
         var answer = ""
         for _ in 0..<20 { answer += ask(server, "3e8\r\n\(String(repeating: "x", count: 1000))\r\n") }
         #expect(answer.hasPrefix("HTTP/1.1 413"))
@@ -106,7 +108,7 @@ struct HTTP1Tests {
         var random = PRNG(seed: seed)
         let server = try EmbeddedServer()
         var rest = text(
-            "GET /a HTTP/1.1\r\n\r\nPOST /echo HTTP/1.1\r\nContent-Length: 7\r\n\r\npayloadGET /c HTTP/1.1\r\n\r\n"
+            "GET /a HTTP/1.1\r\nHost: t\r\n\r\nPOST /echo HTTP/1.1\r\nHost: t\r\nContent-Length: 7\r\n\r\npayloadGET /c HTTP/1.1\r\nHost: t\r\n\r\n"
         )[...]
         var answer = ""
         while !rest.isEmpty {
@@ -119,30 +121,30 @@ struct HTTP1Tests {
 
     @Test func slowAndIdleConnectionsAreClosed() throws {
         let slow = try EmbeddedServer()
-        _ = ask(slow, "GET / HTTP/1.1\r\n\r\n")
+        _ = ask(slow, "GET / HTTP/1.1\r\nHost: t\r\n\r\n")
         _ = ask(slow, "GET / HT")
         slow.advance(.seconds(11))
         #expect(!slow.isOpen)
         let idle = try EmbeddedServer()
-        _ = ask(idle, "GET / HTTP/1.1\r\n\r\n")
+        _ = ask(idle, "GET / HTTP/1.1\r\nHost: t\r\n\r\n")
         idle.advance(.seconds(115))
         #expect(idle.isOpen)
         idle.advance(.seconds(10))
         #expect(!idle.isOpen)
         let serving = try EmbeddedServer()
-        _ = ask(serving, "GET /later HTTP/1.1\r\n\r\n")
+        _ = ask(serving, "GET /later HTTP/1.1\r\nHost: t\r\n\r\n")
         serving.advance(.seconds(1000))
         #expect(serving.isOpen)
     }
 
     @Test func shutdownClosesIdleAndFinishesTheOthers() throws {
         let idle = try EmbeddedServer()
-        _ = ask(idle, "GET / HTTP/1.1\r\n\r\n")
+        _ = ask(idle, "GET / HTTP/1.1\r\nHost: t\r\n\r\n")
         idle.loop.beginShutdown()
         idle.advance(.seconds(1))
         #expect(!idle.isOpen)
         let busy = try EmbeddedServer()
-        _ = ask(busy, "GET /later HTTP/1.1\r\n\r\n")
+        _ = ask(busy, "GET /later HTTP/1.1\r\nHost: t\r\n\r\n")
         busy.loop.beginShutdown()
         #expect(busy.isOpen)
         busy.responder.later.removeLast().send(HTTPResponse(status: 200, text: "last\n"))

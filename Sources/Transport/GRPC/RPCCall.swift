@@ -24,12 +24,15 @@ package final class RPCCall: HTTP2Stream, @unchecked Sendable {
     let request = RequestHead()
     // Request messages.
     var handler: (any RPCStreamHandler)?
+    /// A whole message has gone to the application.
     var messageComplete = false
     package internal(set) var isReceivingPaused = false
     var isDelivering = false
     var unreturnedWindowBytes = 0
     // Answer.
     var headersSubmitted = false
+    /// Bytes of a message have gone to the socket.
+    var answerBegan = false
     /// Whether the outcome is decided; nothing the application says afterwards counts.
     var isFinished = false
     var status = RPCStatus.ok
@@ -85,6 +88,7 @@ package final class RPCCall: HTTP2Stream, @unchecked Sendable {
         isReceivingPaused = false
         unreturnedWindowBytes = 0
         headersSubmitted = false
+        answerBegan = false
         isFinished = false
         if status.code != .ok { status = .ok }
         bodyBytesLeft = 0
@@ -158,6 +162,7 @@ package final class RPCCall: HTTP2Stream, @unchecked Sendable {
     }
 
     override func outboundSent(session: HTTP2Session) {
+        answerBegan = true
         // A client may measure the path with pings as long as data comes (gRPC proposal A8).
         server?.payloadSent()
         guard isFull, outbound.count < session.limits.streamLowWaterBytes else { return }

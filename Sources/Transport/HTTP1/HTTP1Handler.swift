@@ -103,6 +103,8 @@ final class HTTP1Handler: ChannelDuplexHandler {
     private func begin(_ head: HTTPRequestHead) {
         if case .ended = phase { return }
         hasHadRequest = true
+        // RFC 9112, 3.2: exactly one.
+        if head.version == .http1_1, head.headers["host"].count != 1 { return refuse(.badRequest) }
         if let length = head.headers.first(name: "content-length").flatMap(Int.init), length > limits.httpBodyBytesMax {
             return refuse(.payloadTooLarge)
         }

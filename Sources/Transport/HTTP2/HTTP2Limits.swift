@@ -28,10 +28,18 @@ package struct HTTP2Limits: Sendable {
     package var streamLowWaterBytes = 256 << 10
     /// Bytes asked of a `SlicedBody` at a time.
     package var sliceBytes = 64 << 10
-    /// Streams the peer may reset (or have reset for breaking the protocol) in a burst, and per second after it;
-    /// beyond it GOAWAY ENHANCE_YOUR_CALM (CVE-2023-44487, CVE-2025-8671).
-    package var resetsBurst = 1000
-    package var resetsPerSecond = 100
+    /// Streams the peer may reset before they asked anything (or have reset for breaking the protocol) in a burst, and
+    /// per second after it; beyond it GOAWAY ENHANCE_YOUR_CALM (CVE-2023-44487, CVE-2025-8671).
+    ///
+    /// A reset is how gRPC cancels, so a busy client sends many that are no attack. What makes a flood of them cheap for
+    /// its sender is that the stream is gone before anything was asked or answered; only those count here. A stream
+    /// whose answer has begun to leave costs nothing: it was served, like any call, and calls are not counted either.
+    package var resetsBurst = 5000
+    package var resetsPerSecond = 500
+    /// The same for streams that had a message for the application and no answer yet, and for resets that cross with
+    /// the end of their stream. Each costs what a call costs, and calls given up on a slow server come in thousands.
+    package var servedResetsBurst = 20_000
+    package var servedResetsPerSecond = 2000
     /// SETTINGS and empty DATA frames in a burst, and per second after it; beyond it GOAWAY
     /// ENHANCE_YOUR_CALM.
     package var controlFramesBurst = 1000

@@ -34,6 +34,8 @@ package struct ServerConfiguration: Sendable {
     package var measuresHandling = false
     /// Connections that wait to be accepted.
     package var listenBacklog: Int32 = 1024
+    /// Told when connections are refused or cannot be accepted, at most every ten seconds; on any thread.
+    package var onTrouble: (@Sendable (ConnectionTrouble) -> Void)?
 
     package init() {}
 }
@@ -81,6 +83,7 @@ package final class GRPCServer: Sendable {
     private let loops: [ObjectIdentifier: LoopReference]
     private let state = NIOLockedValueBox(State())
     private let openConnections = NIOLockedValueBox(0)
+    private let reporter: TroubleReporter
 
     /// Errors: none yet; `bind` opens the sockets.
     /// - Parameters:
@@ -110,6 +113,7 @@ package final class GRPCServer: Sendable {
         self.group = group
         self.configuration = configuration
         self.loops = loops
+        reporter = TroubleReporter(configuration.onTrouble)
     }
 
     /// Opens one address. Returns the address bound (the port, where 0 was asked). Throws NIO's socket errors.
@@ -117,6 +121,11 @@ package final class GRPCServer: Sendable {
         let bootstrap = ServerBootstrap(group: group)
             .serverChannelOption(.backlog, value: configuration.listenBacklog)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
+            .serverChannelInitializer { [reporter] channel in
+                channel.eventLoop.makeCompletedFuture {
+                    try channel.pipeline.syncOperations.addHandler(AcceptPause(reporter: reporter))
+                }
+            }
             .childChannelOption(.writeBufferWaterMark, value: .init(low: 64 * 1024, high: 256 * 1024))
             .childChannelOption(.maxMessagesPerRead, value: 4)
             .childChannelOption(.allowRemoteHalfClosure, value: true)
@@ -161,6 +170,7 @@ package final class GRPCServer: Sendable {
         }
         guard isAccepted else {
             loop.value.counters.connectionsRefused += 1
+            reporter.note(.tooMany(connectionsMax: connectionsMax))
             throw ChannelError.connectPending
         }
         channel.closeFuture.whenComplete { [openConnections] _ in openConnections.withLockedValue { $0 -= 1 } }

@@ -3,6 +3,9 @@ import NIOCore
 
 // From request bytes to the dispatcher.
 extension ServerConnection {
+    /// Less time than it takes to read a request: it is over by then. The deadline wheel's ticks are longer.
+    private static let timeoutMin = TimeAmount.microseconds(10)
+
     // MARK: Headers
 
     /// The request's headers are whole: refuse it, or begin the call.
@@ -26,6 +29,9 @@ extension ServerConnection {
         guard call.request.hasMethodPath else { return refuseUnknown(call) }
         loop.counters.started[call.method.index] += 1
         call.isStarted = true
+        if let timeout = call.request.timeout, timeout < Self.timeoutMin {
+            return call.fail(RPCStatus(.deadlineExceeded, "context deadline exceeded"))
+        }
         if call.request.encoding == .unknown {
             let name = String(decoding: call.request.encodingName, as: UTF8.self)
             call.status = RPCStatus(
@@ -149,6 +155,7 @@ extension ServerConnection {
             return nil
         case .message(let message, compressed: false, let framedBytes):
             loop.counters.messagesReceived[call.method.index] += 1
+            call.messageComplete = true
             deliver(message)
             return framedBytes
         case .message(let message, compressed: true, let framedBytes):
@@ -196,6 +203,7 @@ extension ServerConnection {
             return false
         }
         loop.counters.messagesReceived[call.method.index] += 1
+        call.messageComplete = true
         // The answer may be compressed before the message is done with: the output must not be shared.
         let plain = [UInt8](loop.gzip.output.readable)
         plain.withUnsafeBytes { deliver($0) }
@@ -244,7 +252,6 @@ extension ServerConnection {
         if isBorrowed { borrower = nil }
         guard bytes.count > 0 else { return call.fail(Self.noMessage) }
         let framed = nextMessage(bytes, call) { message in
-            call.messageComplete = true
             if call.method.kind == .unary {
                 loop.dispatcher.unary(call, message: message)
             } else {
@@ -277,8 +284,21 @@ extension ServerConnection {
 
     // MARK: The connection
 
-    func countReset() {
-        guard !resets.take(now: now) else { return }
+    /// The peer gives up a stream; nil is one that has ended meanwhile. See `HTTP2Limits.resetsBurst`.
+    func countReset(of call: RPCCall?) {
+        if let call {
+            if call.answerBegan { return }
+            if !call.messageComplete { return countViolation() }
+        }
+        if !servedResets.take(now: now) { refuseResets() }
+    }
+
+    /// A stream that asked nothing, or that we have to reset.
+    func countViolation() {
+        if !resets.take(now: now) { refuseResets() }
+    }
+
+    private func refuseResets() {
         loop.counters.connectionsRefused += 1
         terminate(code: .enhanceYourCalm, debug: "too_many_resets")
     }

@@ -25,6 +25,7 @@ final class ServerConnection: HTTP2Session {
     private var isFlushQueued = false
     private var isFlushing = false
     var resets: TokenBucket
+    var servedResets: TokenBucket
     var controlFrames: TokenBucket
     var strikes: PingStrikes
     private(set) var keepalive: KeepaliveTimer
@@ -50,6 +51,8 @@ final class ServerConnection: HTTP2Session {
         let limits = loop.configuration.limits
         let now = loop.eventLoop.now
         resets = TokenBucket(burst: limits.resetsBurst, perSecond: limits.resetsPerSecond, now: now)
+        servedResets = TokenBucket(
+            burst: limits.servedResetsBurst, perSecond: limits.servedResetsPerSecond, now: now)
         controlFrames = TokenBucket(
             burst: limits.controlFramesBurst, perSecond: limits.controlFramesPerSecond, now: now)
         strikes = PingStrikes(loop.configuration.keepalive)
@@ -338,8 +341,8 @@ final class ServerConnection: HTTP2Session {
     }
 
     override func receiveFinished() { spillBorrowed() }
-    override func resetReceived(streamID: Int32) { countReset() }
-    override func invalidFrameReceived() { countReset() }
+    override func resetReceived(streamID: Int32) { countReset(of: call(streamID)) }
+    override func invalidFrameReceived() { countViolation() }
 
     override func controlFrameReceived(isSettings: Bool) {
         if isSettings { isEstablished = true }
