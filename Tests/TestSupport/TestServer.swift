@@ -21,9 +21,10 @@ package final class TestServer: Sendable {
     private let child = NIOLockedValueBox<ChildProcess?>(nil)
 
     /// Prepares a server that is a cluster of its own; `start` runs it. `dataFolder`: where the data directory lies, if not
-    /// in the server's folder.
+    /// in the server's folder. `openFilesMax`: the hard limit of descriptors it gets.
     package convenience init(
-        _ kind: Kind, _ extra: [String] = [], scheme: String = "http", dataFolder: String? = nil
+        _ kind: Kind, _ extra: [String] = [], scheme: String = "http", dataFolder: String? = nil,
+        openFilesMax: Int? = nil
     ) throws {
         let folder = try TemporaryFolder(kind.rawValue)
         let (clientPort, peerPort) = (try Ports.free(), try Ports.free())
@@ -35,14 +36,14 @@ package final class TestServer: Sendable {
                 "--name", "default", "--data-dir", (dataFolder ?? folder.root) + "/data",
                 "--listen-client-urls", client, "--advertise-client-urls", client, "--listen-peer-urls", peer,
                 "--initial-advertise-peer-urls", peer, "--initial-cluster", "default=\(peer)",
-            ] + extra)
+            ] + extra, openFilesMax: openFilesMax)
     }
 
     /// Prepares a server with these arguments, which name its ports and a data directory, and these variables beside the
     /// test's own.
     package init(
         _ kind: Kind, folder: TemporaryFolder, clientPort: Int, peerPort: Int, scheme: String = "http",
-        arguments: [String], environment: [String: String] = [:]
+        arguments: [String], environment: [String: String] = [:], openFilesMax: Int? = nil
     ) throws {
         self.kind = kind
         self.folder = folder
@@ -50,7 +51,8 @@ package final class TestServer: Sendable {
         self.peerPort = peerPort
         self.scheme = scheme
         self.environment = environment
-        self.arguments = [kind == .martlet ? try Binaries.martlet() : try Binaries.etcd()] + arguments
+        let limit = openFilesMax.map { ["/bin/sh", "-c", "ulimit -n \($0); exec \"$0\" \"$@\""] } ?? []
+        self.arguments = limit + [kind == .martlet ? try Binaries.martlet() : try Binaries.etcd()] + arguments
     }
 
     /// A server that runs and answers.
@@ -66,11 +68,12 @@ package final class TestServer: Sendable {
     package var isRunning: Bool { child.withLockedValue { $0.map { $0.exitStatus == nil } ?? false } }
 
     /// Starts the process without waiting for it, with `more` arguments at the end.
-    package func launch(_ more: [String] = []) throws {
+    /// `errors`: where its standard error goes, if not to the log.
+    package func launch(_ more: [String] = [], errors: String? = nil) throws {
         let process = try ChildProcess(
             arguments + more,
             environment: environment.merging(["SWIFT_BACKTRACE": "enable=no"]) { own, _ in own },
-            output: logPath, errors: logPath)
+            output: logPath, errors: errors ?? logPath)
         child.withLockedValue { $0 = process }
     }
 

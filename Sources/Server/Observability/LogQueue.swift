@@ -18,6 +18,7 @@ package final class LogQueue: Sendable {
 
     private let state = Mutex(State())
     private let wakeUp = Signal()
+    private let written = Latch()
     private let droppedTotal = Atomic<Int>(0)
     private let descriptors: [Int32]
 
@@ -76,7 +77,7 @@ package final class LogQueue: Sendable {
             var text = lines.joined()
             if dropped > 0 { text += "{\"level\":\"warn\",\"msg\":\"log lines dropped\",\"count\":\(dropped)}\n" }
             if !text.isEmpty { emit(text) }
-            if closed { return }
+            if closed { return written.open() }
         }
     }
 
@@ -84,6 +85,13 @@ package final class LogQueue: Sendable {
     package func close() {
         state.withLock { $0.closed = true }
         wakeUp.raise()
+    }
+
+    /// Closes and waits until everything is written, for at most so long: a sink that takes nothing must not keep the
+    /// process alive. Once; on any thread but the writer's.
+    package func closeAndWait(milliseconds: Int) {
+        close()
+        written.wait(milliseconds: milliseconds)
     }
 
     private func emit(_ text: String) {

@@ -2,11 +2,21 @@ import Glibc
 
 /// What concerns the process as a whole: how it ends, and what the service manager hears.
 package enum ProcessControl {
-    /// Ends the process with exit code 1 and the reason on standard error. Unlike a log line it cannot be lost: it is
-    /// written at once, by the failing thread.
+    /// How long the end of the process waits for whoever reads its standard error or its logs.
+    package static let outputMillisecondsMax = 1000
+
+    /// Ends the process with exit code 1 and the reason on standard error. Unlike a log line it is lost only if nobody
+    /// takes it within a second: a full pipe must not keep a failed process alive.
     package static func stop(reason: String) -> Never {
         let line = "martlet: fatal: \(reason)\n"
-        line.withCString { text in _ = write(STDERR_FILENO, text, strlen(text)) }
+        // write(2) on a pipe can block whatever poll(2) has promised, because the log's thread writes there too: it gets
+        // a thread that may be left behind.
+        let written = Latch()
+        _ = WorkerThread.start("martlet-fatal") {
+            line.withCString { text in _ = write(STDERR_FILENO, text, strlen(text)) }
+            written.open()
+        }
+        written.wait(milliseconds: outputMillisecondsMax)
         _exit(1)
     }
 
@@ -32,8 +42,9 @@ package enum ProcessControl {
         signal(received, SIG_DFL)
         var set = stopSignals()
         pthread_sigmask(SIG_UNBLOCK, &set, nil)
-        kill(getpid(), received)
-        exit(0)
+        // To this thread: the main thread waits for signals to the process, and would take one.
+        raise(received)
+        _exit(128 + received)
     }
 
     /// Tells systemd, when it listens, that the server is ready. Source: sd_notify(3).

@@ -3,6 +3,7 @@ import Logging
 import Primitives
 import ServerCore
 import Synchronization
+import Transport
 
 /// The whole life of a server process.
 package enum ServerMain {
@@ -22,6 +23,7 @@ package enum ServerMain {
         } catch {
             ProcessControl.stop(reason: "\(error)")
         }
+        DescriptorLimit.raise()
         let (ends, life) = AsyncStream<LifeEnd>.makeStream()
         let isServing = ServingFlag()
         Task {
@@ -45,7 +47,7 @@ package enum ServerMain {
         _ isServing: ServingFlag
     ) async throws -> Never {
         let queue = LogQueue(descriptors: try LogQueue.descriptors(for: configuration.logOutputs))
-        let writer = WorkerThread.start("martlet-logs") { queue.run() }
+        _ = WorkerThread.start("martlet-logs") { queue.run() }
         let handler = QueueLogHandler(queue: queue, level: configuration.logLevel, format: configuration.logFormat)
         let logger = Logger(label: "martlet") { _ in handler }
         logger.info(
@@ -73,23 +75,22 @@ package enum ServerMain {
             case .signal(let received):
                 logger.info("received signal; shutting down", metadata: ["signal": "\(received)"])
                 await server.stop()
-                end(queue, writer)
+                end(queue)
                 ProcessControl.end(after: received)
             case .removed, nil:
                 logger.error(
                     "this member was removed from the cluster: its data directory is of no further use",
                     metadata: ["data-dir": "\(configuration.effectiveDataDirectory)"])
                 await server.stop()
-                end(queue, writer)
+                end(queue)
                 exit(0)
             }
         }
     }
 
-    /// Writes what is left of the log lines.
-    private static func end(_ queue: LogQueue, _ writer: WorkerThread) {
-        queue.close()
-        writer.join()
+    /// Writes what is left of the log lines, if anybody takes them.
+    private static func end(_ queue: LogQueue) {
+        queue.closeAndWait(milliseconds: ProcessControl.outputMillisecondsMax)
     }
 
     /// Reads a YAML or JSON configuration file: flag names as keys; TLS settings nested as etcd has them; durations also
