@@ -125,6 +125,9 @@ package struct TLSConfiguration: Sendable, Equatable {
         for name in applicationProtocols where name.utf8.isEmpty || name.utf8.count > 255 {
             throw TLSError(.configuration, "ALPN name \"\(name)\" is not 1 to 255 bytes long")
         }
-        _ = try CipherSuites(goNames: cipherSuites)
+        try Self.check(cipherSuites: cipherSuites)
     }
+
+    /// Throws `configuration` for a suite (by its Go name) that is not known or that this OpenSSL does not offer.
+    package static func check(cipherSuites: [String]) throws(TLSError) { _ = try CipherSuites(goNames: cipherSuites) }
 }

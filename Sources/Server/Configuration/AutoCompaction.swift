@@ -11,6 +11,10 @@ package struct AutoCompaction: Sendable, Equatable {
     package let policy: Policy
 
     package init(mode: ServerConfiguration.CompactionMode, retention: String) throws(ConfigurationError) {
+        guard !retention.isEmpty else {
+            policy = .off
+            return
+        }
         switch mode {
         case .revision:
             guard let count = Int64(retention), count >= 0 else {

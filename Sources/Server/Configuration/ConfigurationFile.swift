@@ -43,7 +43,11 @@ enum ConfigurationFile {
         for (key, value) in mapping {
             guard let name = key.string else { throw ConfigurationError("\(path): a key is not a text") }
             if let section = nested[name] {
-                for (key, value) in value.mapping ?? [:] {
+                let isNull = value.scalar.map { ["", "null", "~"].contains($0.string) } ?? false
+                guard let settings = value.mapping ?? (isNull ? [:] : nil) else {
+                    throw ConfigurationError("\(path): \(name): not a mapping of settings")
+                }
+                for (key, value) in settings {
                     guard let inner = key.string, let flag = section[inner] else {
                         throw ConfigurationError("\(path): \(name).\(key.string ?? "?"): no such setting")
                     }

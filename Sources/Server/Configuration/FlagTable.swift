@@ -50,7 +50,7 @@ enum FlagTable {
             "election-timeout", "milliseconds without a leader before an election", 1...1_000_000,
             \.electionMilliseconds),
         boolean("pre-vote", "ask before an election disturbs the cluster", \.preVote),
-        number("snapshot-count", "accepted; the log is kept by bytes here", 1...Int(Int32.max), \.snapshotCount),
+        number("snapshot-count", "accepted; the log is kept by bytes here", 0...Int.max, \.snapshotCount),
         noEffect("snapshot-catchup-entries", "the log is kept by bytes"),
         boolean(
             "initial-election-tick-advance", "a member that starts waits one heartbeat only, not an election timeout",
@@ -72,17 +72,22 @@ enum FlagTable {
             let bytes = try integer(t, "quota-backend-bytes", Int.min...Int.max)
             c.quotaBytes = bytes == 0 ? 2 << 30 : Int64(bytes)
         },
-        number("max-txn-ops", "operations in one transaction", 1...1_000_000, \.maxTxnOperations),
-        number("max-request-bytes", "bytes of one request", 1...(1 << 30), \.maxRequestBytes),
-        set("max-concurrent-streams", "N", "streams of one connection") { (c, t) throws(ConfigurationError) in
+        number("max-txn-ops", "operations in one transaction", 0...1_000_000, \.maxTxnOperations),
+        set("max-request-bytes", "N", "bytes of one request, at most 64 MiB") { (c, t) throws(ConfigurationError) in
+            let bytes = try integer(t, "max-request-bytes", 1...Int.max)
+            c.maxRequestBytes = min(bytes, ServerConfiguration.requestBytesMax)
+            if bytes > c.maxRequestBytes {
+                c.notes.append("--max-request-bytes is taken as \(c.maxRequestBytes): members send each other no more")
+            }
+        },
+        set("max-concurrent-streams", "N", "streams of one connection (default 4096)") {
+            (c, t) throws(ConfigurationError) in
             c.maxConcurrentStreams = UInt32(try integer(t, "max-concurrent-streams", 1...Int(UInt32.max)))
         },
         duration("grpc-keepalive-min-time", "fastest client pings allowed", \.keepaliveMinSeconds),
         duration("grpc-keepalive-interval", "pings of the server on an idle connection", \.keepaliveIntervalSeconds),
         duration("grpc-keepalive-timeout", "wait for the answer to such a ping", \.keepaliveTimeoutSeconds),
-        duration(
-            "watch-progress-notify-interval", "between progress notifications of idle watches",
-            \.watchProgressNotifySeconds),
+        progressInterval("watch-progress-notify-interval", "between progress notifications of idle watches"),
         choice("auto-compaction-mode", "periodic or revision", \.autoCompactionMode),
         text("auto-compaction-retention", "N", "hours or duration, or revisions, to keep (0 = off)") {
             $0.autoCompactionRetention = $1
@@ -174,8 +179,9 @@ enum FlagTable {
         noEffect("warning-apply-duration", "slow requests are counted in metrics"),
         noEffect("warning-unary-request-duration", "slow requests are counted in metrics"),
         noEffect("experimental-warning-apply-duration", "slow requests are counted in metrics"),
-        durationAlias("experimental-watch-progress-notify-interval", \.watchProgressNotifySeconds),
-        only("enable-pprof", ["false"], "profile with perf"),
+        progressInterval("experimental-watch-progress-notify-interval", "older name, still in manifests"),
+        noEffect("enable-pprof", "profile with perf"),
+        noEffect("debug", "say --log-level=debug"),
         only("enable-log-rotation", ["false"], "leave rotation to the service manager"),
         noEffect("log-rotation-config-json", "leave rotation to the service manager"),
         noEffect("cors", "there is no JSON gateway yet"),
@@ -194,7 +200,14 @@ enum FlagTable {
             only("discovery-srv-name", [""], "name the members by --initial-cluster"),
             only("discovery-token", [""], "name the members by --initial-cluster"),
             only("discovery-endpoints", [""], "name the members by --initial-cluster"),
-            only("discovery-fallback", ["exit"], "there is no proxy to fall back to"),
+            only("discovery-fallback", ["exit", "proxy"], "there is no discovery to fall back from"),
+            only("proxy", ["off"], "there is no proxy"),
+            noEffect("enable-v2", "there is no v2 store"),
+            noEffect("proxy-failure-wait", "there is no proxy"),
+            noEffect("proxy-refresh-interval", "there is no proxy"),
+            noEffect("proxy-dial-timeout", "there is no proxy"),
+            noEffect("proxy-write-timeout", "there is no proxy"),
+            noEffect("proxy-read-timeout", "there is no proxy"),
             only("enable-distributed-tracing", ["false"], "tracing is not there yet"),
             only("experimental-enable-distributed-tracing", ["false"], "tracing is not there yet"),
             only("socket-reuse-port", ["false"], "one server binds a port"),
@@ -320,10 +333,15 @@ extension FlagTable {
         }
     }
 
-    private static func durationAlias(
-        _ name: String, _ path: any WritableKeyPath<ServerConfiguration, Double> & Sendable
-    ) -> Flag {
-        duration(name, "older name, still in manifests", path)
+    /// 0 is the default, and less than the shortest is the shortest. Source: etcd 3.5.1.
+    private static func progressInterval(_ name: String, _ help: String) -> Flag {
+        set(name, "DURATION", help) { (configuration, text) throws(ConfigurationError) in
+            guard let value = seconds(parsingGoDuration: text) else {
+                throw ConfigurationError("--\(name) takes a duration such as 30s or 5m, got \"\(text)\"")
+            }
+            configuration.watchProgressNotifySeconds = value == 0 ? 600 : max(value, 0.1)
+            if value > 0, value < 0.1 { configuration.notes.append("--\(name) is taken as 100ms, the shortest") }
+        }
     }
 
     private static func choice<C: RawRepresentable & Sendable>(

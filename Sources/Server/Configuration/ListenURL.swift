@@ -78,7 +78,10 @@ package struct InitialCluster: Sendable {
                 throw ConfigurationError("--initial-cluster takes name=url,name=url; got \"\(part)\"")
             }
             let name = part[..<equals].trimmed
-            let url = try ListenURL(parsing: part[part.index(after: equals)...].trimmed).text
+            let url: String
+            do throws(ConfigurationError) {
+                url = try ListenURL(parsing: part[part.index(after: equals)...].trimmed).text
+            } catch { throw ConfigurationError("--initial-cluster: \(error.description)") }
             if let position = members.firstIndex(where: { $0.name == name }) {
                 members[position].urls.append(url)
             } else {
@@ -86,6 +89,11 @@ package struct InitialCluster: Sendable {
             }
         }
         if members.isEmpty { throw ConfigurationError("--initial-cluster names no member") }
+    }
+
+    /// The member alone, as it advertises itself.
+    package init(alone configuration: ServerConfiguration) {
+        members = [(configuration.name, configuration.initialAdvertisePeerURLs.map(\.text))]
     }
 
     package func urls(of name: String) -> [String]? { members.first { $0.name == name }?.urls }

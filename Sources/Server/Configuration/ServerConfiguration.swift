@@ -44,7 +44,8 @@ package struct ServerConfiguration: Sendable {
     package var quotaBytes: Int64 = 2 << 30
     package var maxTxnOperations = 128
     package var maxRequestBytes = 1_572_864
-    package var maxConcurrentStreams: UInt32 = .max
+    /// Nil: as many as the transport grants.
+    package var maxConcurrentStreams: UInt32?
     package var keepaliveMinSeconds = 5.0
     package var keepaliveIntervalSeconds = 7200.0
     package var keepaliveTimeoutSeconds = 20.0
@@ -106,6 +107,9 @@ package struct ConfigurationError: Error, CustomStringConvertible {
 }
 
 extension ServerConfiguration {
+    /// The largest `--max-request-bytes`: members send each other no larger entries.
+    package static let requestBytesMax = 64 << 20
+
     /// Checks what single flags cannot know of each other. Source: etcd's start-up checks.
     package func validate() throws(ConfigurationError) {
         if electionMilliseconds < 5 * heartbeatMilliseconds {
@@ -122,24 +126,17 @@ extension ServerConfiguration {
         }
         try validateTLS()
         try peerTLS.validate(isNeeded: (listenPeerURLs + initialAdvertisePeerURLs).contains { $0.isSecure })
-        try validateCluster()
-        if watchProgressNotifySeconds < 0.1 {
-            throw ConfigurationError("--watch-progress-notify-interval must be at least 100ms")
-        }
-        if maxTxnOperations < 1 { throw ConfigurationError("--max-txn-ops must be at least 1") }
-        if maxRequestBytes < 1 || maxRequestBytes > 1 << 30 {
-            throw ConfigurationError("--max-request-bytes must be between 1 and 1073741824")
-        }
         _ = try AutoCompaction(mode: autoCompactionMode, retention: autoCompactionRetention)
     }
 
     private func validateTLS() throws(ConfigurationError) {
-        let needsCertificate = (listenClientURLs + listenClientHTTPURLs).contains { $0.isSecure }
+        let secureURL = (listenClientURLs + listenClientHTTPURLs + listenMetricsURLs).first { $0.isSecure }
         if certificateFile.isEmpty != keyFile.isEmpty {
             throw ConfigurationError("--cert-file and --key-file go together: one of them is missing")
         }
-        if needsCertificate, certificateFile.isEmpty, !autoTLS {
-            throw ConfigurationError("an https client URL needs --cert-file and --key-file, or --auto-tls")
+        if let secureURL, certificateFile.isEmpty, !autoTLS {
+            throw ConfigurationError(
+                "an https client or metrics URL (\(secureURL.text)) needs --cert-file and --key-file, or --auto-tls")
         }
         if clientCertificateAuth, trustedCAFile.isEmpty {
             throw ConfigurationError("--client-cert-auth needs --trusted-ca-file")
@@ -154,9 +151,14 @@ extension ServerConfiguration {
         if tlsMinimumVersion == "TLS1.3", !cipherSuites.isEmpty {
             throw ConfigurationError("--cipher-suites cannot be chosen when --tls-min-version is TLS1.3")
         }
+        do throws(TLSError) { try TLSConfiguration.check(cipherSuites: cipherSuites) } catch {
+            throw ConfigurationError("--cipher-suites: \(error.message)")
+        }
     }
 
-    private func validateCluster() throws(ConfigurationError) {
+    /// Checks what a member is founded from or joins by. Only where there is no member yet: one that has data knows
+    /// its cluster, and these flags are ignored, as in etcd.
+    package func validateFirstStart() throws(ConfigurationError) {
         let members = try InitialCluster(parsing: effectiveInitialCluster)
         guard let own = members.urls(of: name) else {
             throw ConfigurationError("couldn't find local name \"\(name)\" in the initial cluster configuration")

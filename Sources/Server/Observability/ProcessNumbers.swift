@@ -1,4 +1,5 @@
 import Glibc
+import Transport
 
 /// What the kernel says of this process, read from `/proc/self`.
 struct ProcessNumbers {
@@ -35,9 +36,7 @@ struct ProcessNumbers {
             // Without `.`, `..` and the directory's own descriptor.
             numbers.openDescriptors = max(0, numbers.openDescriptors - 3)
         }
-        var limit = rlimit()
-        getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
-        numbers.descriptorsMax = Int(clamping: limit.rlim_cur)
+        numbers.descriptorsMax = DescriptorLimit.current
         return numbers
     }
 

@@ -20,16 +20,11 @@ enum Bootstrap {
     static func options(
         _ configuration: ServerConfiguration, isEmpty: Bool, tls: PeerTLS?, group: any EventLoopGroup
     ) async throws -> ServerCoreOptions {
-        let cluster = try InitialCluster(parsing: configuration.effectiveInitialCluster)
-        let others = try cluster.names.filter { $0 != configuration.name }.flatMap { name in
-            try (cluster.urls(of: name) ?? []).map { try PeerURL($0) }
-        }
         var options: ServerCoreOptions
-        if isEmpty, configuration.initialClusterState == .existing {
-            options = try await joining(configuration, others, tls, group)
+        if isEmpty {
+            options = try await firstStart(configuration, tls, group)
         } else {
-            options = try founding(configuration, cluster)
-            if isEmpty, !others.isEmpty { try await checkNotBootstrapped(options, others, tls, group) }
+            options = try founding(configuration, InitialCluster(alone: configuration))
         }
         options.walDirectory = configuration.walDirectory
         options.electionTicks = max(2, configuration.electionMilliseconds / configuration.heartbeatMilliseconds)
@@ -42,6 +37,22 @@ enum Bootstrap {
             (5000 + 2 * configuration.electionMilliseconds) / configuration.heartbeatMilliseconds
         // The shortest lease outlives one election and a half.
         options.leases.ttlSecondsMin = Int64((configuration.electionMilliseconds * 3 / 2 + 999) / 1000)
+        return options
+    }
+
+    private static func firstStart(
+        _ configuration: ServerConfiguration, _ tls: PeerTLS?, _ group: any EventLoopGroup
+    ) async throws -> ServerCoreOptions {
+        try configuration.validateFirstStart()
+        let cluster = try InitialCluster(parsing: configuration.effectiveInitialCluster)
+        let others = try cluster.names.filter { $0 != configuration.name }.flatMap { name in
+            try (cluster.urls(of: name) ?? []).map { try PeerURL($0) }
+        }
+        if configuration.initialClusterState == .existing {
+            return try await joining(configuration, others, tls, group)
+        }
+        let options = try founding(configuration, cluster)
+        if !others.isEmpty { try await checkNotBootstrapped(options, others, tls, group) }
         return options
     }
 

@@ -1,3 +1,4 @@
+import Glibc
 import IOInterfaces
 import Logging
 import MVCC
@@ -14,6 +15,8 @@ struct Front {
     /// The names that tell a listener's connections apart.
     enum ListenerName {
         static let client = "client"
+        /// The plain HTTP of clients on addresses of its own.
+        static let clientHTTP = "client-http"
         static let metrics = "metrics"
     }
 
@@ -30,7 +33,7 @@ struct Front {
         let metrics = MetricsCollector(context: context)
         let startNumber = RequestID.firstNumber(wallClockMilliseconds: WallClock.nanoseconds() / 1_000_000)
         let server = try await GRPCServer.make(
-            group: group, configuration: transportConfiguration(context.configuration),
+            group: group, configuration: transportConfiguration(context),
             dispatcher: { eventLoop in
                 let index = inboxes.firstIndex { $0.eventLoop === eventLoop } ?? 0
                 do throws(StoreError) {
@@ -44,7 +47,9 @@ struct Front {
                     context.stopProcess("opening a reader of the store: \(error)")
                 }
             },
-            responder: { eventLoop, _ in
+            responder: { eventLoop, listener in
+                // Plain HTTP with addresses of its own has left the others.
+                if listener == ListenerName.client, !context.configuration.listenClientHTTPURLs.isEmpty { return nil }
                 guard let index = inboxes.firstIndex(where: { $0.eventLoop === eventLoop }),
                     let state = states.withLock({ $0[index] })
                 else { return nil }
@@ -61,19 +66,34 @@ struct Front {
         var addresses: [SocketAddress] = []
         let listeners =
             configuration.listenClientURLs.map { ($0, ListenerName.client, true) }
-            + configuration.listenClientHTTPURLs.map { ($0, ListenerName.client, false) }
+            + configuration.listenClientHTTPURLs.map { ($0, ListenerName.clientHTTP, false) }
             + configuration.listenMetricsURLs.map { ($0, ListenerName.metrics, false) }
         for (url, name, isGRPC) in listeners {
+            // Whatever the checks of the flags say: nobody who asks for TLS is served in clear text.
+            if url.isSecure, security == nil {
+                throw StartError("listening on \(url.text): there is no certificate: --cert-file and --key-file")
+            }
             let address: GRPCServer.Listener.Address =
                 url.isUnix ? .unix(path: url.host) : .tcp(host: url.host, port: url.port)
             let listener = GRPCServer.Listener(
                 address: address, name: name, security: url.isSecure ? security : nil, isGRPCEnabled: isGRPC)
             do { addresses.append(try await server.bind(listener)) } catch {
-                throw StartError("listening on \(url.text): \(error)")
+                throw StartError("listening on \(url.text): \(reason(error))")
             }
             context.logger.info("listening", metadata: ["url": "\(url.text)", "for": "\(name)"])
         }
         return addresses
+    }
+
+    /// Why an address cannot be listened on, in an operator's words.
+    private static func reason(_ error: any Error) -> String {
+        switch error {
+        case let error as NIOCore.IOError:
+            let text = String(cString: strerror(error.errnoCode))
+            return text.prefix(1).lowercased() + text.dropFirst()
+        case SocketAddressError.unknown(let host, _): return "the host \(host) is not known"
+        default: return "\(error)"
+        }
     }
 
     /// TLS as the flags want it; nil without a certificate.
@@ -128,12 +148,20 @@ struct Front {
         } catch { throw StartError("--auto-tls: \(error)") }
     }
 
-    private static func transportConfiguration(_ configuration: ServerConfiguration) -> Transport.ServerConfiguration {
+    private static func transportConfiguration(_ context: ServerContext) -> Transport.ServerConfiguration {
+        let configuration = context.configuration
         var transport = Transport.ServerConfiguration()
+        transport.connectionsMax = DescriptorLimit.clientConnectionsMax(under: DescriptorLimit.current)
+        let logger = context.logger
+        transport.onTrouble = { trouble in
+            logger.warning("connections of clients are not taken", metadata: ["reason": "\(trouble)"])
+        }
         transport.measuresHandling = configuration.metricsLevel == .extensive
         transport.limits.receivedMessageBytesMax = configuration.maxRequestBytes + (512 << 10)
-        transport.limits.concurrentStreamsMax = min(
-            configuration.maxConcurrentStreams, transport.limits.concurrentStreamsMax)
+        // A connection can always bring one message of the largest size, besides what it is granted anyway.
+        transport.limits.inboundBufferedBytesMax += transport.limits.receivedMessageBytesMax
+        transport.limits.concurrentStreamsMax =
+            configuration.maxConcurrentStreams ?? transport.limits.concurrentStreamsMax
         transport.keepalive.minimumPingInterval = .nanoseconds(Int64(configuration.keepaliveMinSeconds * 1e9))
         transport.keepalive.interval = .nanoseconds(Int64(configuration.keepaliveIntervalSeconds * 1e9))
         transport.keepalive.timeout = .nanoseconds(Int64(configuration.keepaliveTimeoutSeconds * 1e9))

@@ -81,6 +81,7 @@ package final class MartletServer: Sendable {
         let peerTLS = try PeerSide.security(configuration)
         let options = try await Bootstrap.options(
             configuration, isEmpty: directory.isEmpty, tls: peerTLS, group: group)
+        for note in directory.notes { logger.warning("\(note)") }
         let core = try ServerCore.open(
             options, fileSystem: SystemFileSystem(), backend: directory.backend, random: &random)
         let context = ServerContext(

@@ -2,6 +2,7 @@ import Client
 import Foundation
 import TestSupport
 import Testing
+import Wire
 
 extension ServerTests {
     /// A start that cannot work ends at once, says why, and harms nobody.
@@ -59,9 +60,78 @@ extension ServerTests {
                 let second = try TestServer(.martlet, ["--listen-metrics-urls", url])
                 try second.launch()
                 #expect(await second.waitForEnd(within: .seconds(10)) == 1)
-                #expect(second.logText.contains("Address already in use"), "\(second.logText)")
+                #expect(second.logText.contains("listening on \(url): address already in use"), "\(second.logText)")
                 await second.discard()
             }
+        }
+
+        @Test(
+            "TLS without a certificate is refused", arguments: ["--listen-metrics-urls", "--listen-client-http-urls"])
+        func certificate(_ flag: String) async throws {
+            let server = try TestServer(.martlet, [flag, "https://127.0.0.1:\(try Ports.free())"])
+            try server.launch()
+            #expect(await server.waitForEnd(within: .seconds(30)) == 1)
+            #expect(server.logText.contains("needs --cert-file and --key-file"), "\(server.logText)")
+            await server.discard()
+        }
+
+        @Test("etcd's own data is named, and not served as an empty store", arguments: ["wal", "snap"])
+        func foreignData(_ part: String) async throws {
+            let folder = try TemporaryFolder("foreign")
+            let member = folder.path("data/member/" + part)
+            try FileManager.default.createDirectory(atPath: member, withIntermediateDirectories: true)
+            let (status, log) = try await start(onDataOf: folder)
+            #expect(status == 1)
+            #expect(log.contains("holds the data of etcd itself") && log.contains("make-mirror"), "\(log)")
+            #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path("data")) == ["member"])
+            folder.remove()
+        }
+    }
+
+    /// Starts that work, though they look odd.
+    @Suite("unusual starts") struct UnusualStarts {
+        @Test("a member with data ignores the flags of its first start, as etcd does")
+        func otherFlags() async throws {
+            let server = try await TestServer.started()
+            let client = try server.client()
+            try await client.put("a", "b")
+            await client.close()
+            await server.terminate()
+            try server.launch([
+                "--name", "other", "--initial-advertise-peer-urls", "http://127.0.0.1:1",
+                "--initial-cluster", "x=http://127.0.0.1:2,y=nonsense", "--initial-cluster-token", "z",
+            ])
+            try await server.waitUntilServing(within: .seconds(60))
+            let again = try server.client()
+            #expect(try await again.get("a").kvs.first?.value == Data("b".utf8))
+            await again.close()
+            await server.discard()
+        }
+
+        @Test("a data directory is created with its parents, and closed to others")
+        func directories() async throws {
+            let folder = try TemporaryFolder("parents")
+            let server = try TestServer(.martlet, dataFolder: folder.path("a/b"))
+            try await server.start(within: .seconds(60))
+            await server.terminate()
+            let data = folder.path("a/b/data")
+            try FileManager.default.setAttributes([.posixPermissions: 0o777], ofItemAtPath: data)
+            try await server.start(within: .seconds(60))
+            let mode = try FileManager.default.attributesOfItem(atPath: data)[.posixPermissions] as? NSNumber
+            #expect(mode?.intValue == 0o700)
+            #expect(server.logText.contains("had mode 777"), "\(server.logText)")
+            await server.discard()
+            folder.remove()
+        }
+
+        @Test("a request as large as the flag allows goes through")
+        func largeRequest() async throws {
+            let server = try await TestServer.started(.martlet, ["--max-request-bytes", "\(48 << 20)"])
+            let client = try server.client(timeoutSeconds: 60)
+            try await client.put("large", Data(repeating: 7, count: 40 << 20))
+            #expect(try await client.get("large").kvs.first?.value.count == 40 << 20)
+            await client.close()
+            await server.discard()
         }
     }
 }
