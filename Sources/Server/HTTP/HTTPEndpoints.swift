@@ -17,7 +17,8 @@ package final class HTTPEndpoints: HTTPResponder {
     }
 
     package func respond(to request: HTTPRequest, reply: HTTPReply) {
-        guard request.method == "GET" || request.method == "HEAD" else {
+        // As in etcd, which asks the method of all but the metrics.
+        guard request.method == "GET" || (request.method == "HEAD" && request.path == "/metrics") else {
             return reply.send(HTTPResponse(status: 405, text: "Method Not Allowed\n"))
         }
         let query = Query(request.query)

@@ -1,3 +1,4 @@
+import Client
 import Foundation
 import TestSupport
 import Testing
@@ -21,6 +22,40 @@ extension ServerTests {
                 #expect(names?["etcdserver"]?.split(separator: ".").compactMap { Int($0) }.count == 3)
                 #expect(names?["etcdcluster"] != nil && names?["storage"] != nil)
             }
+        }
+
+        @Test("only GET, as in etcd; no request without a host")
+        func methods() async throws {
+            func status(_ server: TestServer, _ request: String) async throws -> String {
+                let answer = try await HTTPProbe.exchange(
+                    port: server.clientPort, Array((request + "Connection: close\r\n\r\n").utf8))
+                return String(decoding: answer.prefix(12), as: UTF8.self)
+            }
+            try await withBothServers { martlet, etcd in
+                let requests = ["HEAD /health", "HEAD /version", "HEAD /metrics", "POST /health", "PUT /version"]
+                for request in requests.map({ $0 + " HTTP/1.1\r\nHost: a\r\n" }) + ["GET /health HTTP/1.1\r\n"] {
+                    let expected = try await status(etcd, request)
+                    #expect(try await status(martlet, request) == expected, "\(request)")
+                }
+            }
+        }
+
+        @Test("with addresses of its own, plain HTTP leaves those of gRPC")
+        func ownAddress() async throws {
+            let port = try Ports.free()
+            let server = try TestServer(.martlet, ["--listen-client-http-urls", "http://127.0.0.1:\(port)"])
+            try server.launch()
+            try await eventually("health on the other port", within: .seconds(60)) {
+                (try? await HTTPProbe.get(port: port, "/health"))?.status == 200
+            }
+            #expect(try await HTTPProbe.get(port: port, "/version").status == 200)
+            for target in ["/health", "/version", "/metrics"] {
+                #expect(try await HTTPProbe.get(port: server.clientPort, target).status == 404)
+            }
+            let client = try server.client()
+            try await client.put("a", "b")
+            await client.close()
+            await server.discard()
         }
 
         @Test("probes: alone, verbose, excluded")
