@@ -153,7 +153,7 @@ let package = Package(
             "ServerCoreTests",
             [
                 "ServerCore", "StateMachine", "Replica", "RaftCore", "WriteAheadLog", "IOInterfaces", "MVCC", "Wire",
-                "Leasing", "Membership", "Snapshots", "Primitives",
+                "Leasing", "Membership", "Snapshots", "Primitives", "Simulator",
             ]),
         tests("TransportSecurityTests", ["TransportSecurity", nio, posix, embedded]),
         tests("TransportTests", ["Transport", "TransportSecurity", "Primitives", nio, posix, embedded]),

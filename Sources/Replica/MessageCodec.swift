@@ -26,22 +26,28 @@ package enum MessageCodec {
 
     /// Encodes one message.
     package static func encode(_ message: Message) -> Bytes {
-        var entries = EncodedEntries()
-        return encode(message, entries: &entries)
-    }
-
-    /// Encodes one message; equal entries of consecutive messages (a leader's, to all its followers) are encoded once.
-    package static func encode(_ message: Message, entries cache: inout EncodedEntries) -> Bytes {
         let fields = fields(of: message)
         let snapshot = message.snapshot.map(record(of:))
-        let entries = cache.encoded(message.entries)
+        let number = RaftMessageCodec.entryFieldNumber
+        let sizes = message.entries.map {
+            RaftEntryCodec.size(
+                type: Int32($0.kind.rawValue), term: $0.term.rawValue, index: $0.index.rawValue,
+                dataCount: $0.payload.count)
+        }
         let size =
             RaftMessageCodec.sizeWithoutEntries(fields, contextCount: message.context.count, snapshot: snapshot)
-            + entries.count
+            + sizes.reduce(0) { $0 + ProtoSize.message(number, count: $1) }
         return Bytes(count: size) { buffer in
             var writer = ProtoWriter(buffer)
             RaftMessageCodec.writeHead(to: &writer, fields)
-            entries.withUnsafeBytes { writer.raw($0) }
+            for (entry, size) in zip(message.entries, sizes) {
+                writer.messageHeader(number, count: size)
+                entry.payload.withUnsafeBytes {
+                    RaftEntryCodec.write(
+                        to: &writer, type: Int32(entry.kind.rawValue), term: entry.term.rawValue,
+                        index: entry.index.rawValue, data: $0)
+                }
+            }
             message.context.withUnsafeBytes {
                 RaftMessageCodec.writeTail(to: &writer, fields, context: $0, snapshot: snapshot)
             }
@@ -119,45 +125,5 @@ package enum MessageCodec {
             learnersNext: state.learnersNext.map { MemberID($0) }, autoLeave: state.autoLeave)
         return SnapshotMetadata(
             configurationState: configuration, index: LogIndex(metadata.index), term: Term(metadata.term))
-    }
-}
-
-/// The entries encoded last, for the next message that carries the same. Entries with the same index and term are the
-/// same, so the first one and the last one tell; those without an index (forwarded proposals and reads) are not kept.
-///
-/// Owner: the replica's thread, or whoever encodes its messages in their order.
-package struct EncodedEntries {
-    private var first = EntryID.zero
-    private var last = EntryID.zero
-    private var bytes = Bytes()
-
-    package init() {}
-
-    /// The entries as fields of `raftpb.Message`.
-    mutating func encoded(_ entries: [Entry]) -> Bytes {
-        guard let head = entries.first, let tail = entries.last else { return Bytes() }
-        let first = EntryID(term: head.term, index: head.index)
-        let last = EntryID(term: tail.term, index: tail.index)
-        if head.index > .zero, first == self.first, last == self.last { return bytes }
-        let sizes = entries.map {
-            RaftEntryCodec.size(
-                type: Int32($0.kind.rawValue), term: $0.term.rawValue, index: $0.index.rawValue,
-                dataCount: $0.payload.count)
-        }
-        let number = RaftMessageCodec.entryFieldNumber
-        let encoded = Bytes(count: sizes.reduce(0) { $0 + ProtoSize.message(number, count: $1) }) { buffer in
-            var writer = ProtoWriter(buffer)
-            for (entry, size) in zip(entries, sizes) {
-                writer.messageHeader(number, count: size)
-                entry.payload.withUnsafeBytes {
-                    RaftEntryCodec.write(
-                        to: &writer, type: Int32(entry.kind.rawValue), term: entry.term.rawValue,
-                        index: entry.index.rawValue, data: $0)
-                }
-            }
-            writer.finish()
-        }
-        if head.index > .zero { (self.first, self.last, bytes) = (first, last, encoded) }
-        return encoded
     }
 }

@@ -39,7 +39,7 @@ extension Replica {
             raft.reportUnreachable(member)
             raft.leaderIsGone(member)
         case .snapshotSent(let member, let succeeded): raft.reportSnapshot(to: member, succeeded: succeeded)
-        case .diskStalled: raft.abdicate()
+        case .abdicate: raft.abdicate()
         }
     }
 

@@ -55,9 +55,10 @@ package enum ReplicaEvent: Sendable {
     case disconnected(MemberID)
     /// The answer to every `.snapshot` message in `ReplicaEffects.messages`, however its sending ended.
     case snapshotSent(to: MemberID, succeeded: Bool)
-    /// This member's log disk does not answer: a leader hands leadership over, or steps down when nobody can take it.
+    /// This member should not lead, because its log's disk does not answer or its state is wrong: a leader hands
+    /// leadership over, to whom a transfer is on its way or to the best, or steps down when nobody can take it.
     /// Without effect elsewhere and on a sole voter. May be repeated while it lasts.
-    case diskStalled
+    case abdicate
 }
 
 /// What is to be made durable in one step, in the order of `number`.

@@ -66,9 +66,10 @@ struct Opening {
         if options.forceNewCluster { forcedOut = try forceNewCluster(store, identity, log, &recovered) }
         let lessor = Lessor(configuration: options.leases)
         let stateMachine: StateMachine
-        do { stateMachine = try StateMachine(store: store, lessor: lessor, identity: identity) } catch {
-            throw StartError("\(backend.path): \(error)")
-        }
+        do {
+            stateMachine = try StateMachine(
+                store: store, lessor: lessor, identity: identity, hashStride: options.hashStride)
+        } catch { throw StartError("\(backend.path): \(error)") }
         let replica = try makeReplica(identity, store, log, recovered, random: PRNG(seed: random.next()))
         return ServerCore(
             replica: replica, logWriter: LogWriter(log: log), stateMachine: stateMachine,

@@ -69,6 +69,8 @@ package struct ServerCoreOptions: Sendable {
     package var leases = LessorConfiguration()
     package var store = StoreOptions()
     package var log = WALOptions()
+    /// How many entries lie between two hashes of the state that members compare: the same on all of them.
+    package var hashStride = StateHashes.strideDefault
 
     package init(dataDirectory: String, memberID: MemberID, founding: Founding) {
         self.dataDirectory = dataDirectory

@@ -3,6 +3,8 @@ package struct KnownSeed: Sendable {
     package let seed: UInt64
     package let steps: Int
     package let members: Int?
+    /// Which faults there were then, see `SimulationOptions.generation`.
+    package let generation: Int
     /// What it broke.
     package let what: String
 }
@@ -10,12 +12,12 @@ package struct KnownSeed: Sendable {
 /// The seeds that every test run runs.
 package let knownSeeds: [KnownSeed] = [
     KnownSeed(
-        seed: 5080, steps: 12_000, members: nil,
+        seed: 5080, steps: 12_000, members: nil, generation: 1,
         what: "a power loss tore the hard state off an append's entries: the member trapped at every start"),
     KnownSeed(
-        seed: 100_855, steps: 12_000, members: nil,
+        seed: 100_855, steps: 12_000, members: nil, generation: 1,
         what: "a sole voter beside a learner answered reads from what it had applied; the learner was ahead"),
     KnownSeed(
-        seed: 200_038, steps: 12_000, members: 1,
+        seed: 200_038, steps: 12_000, members: 1, generation: 1,
         what: "a write that failed while a torn tail was zeroed left a log that was refused as corrupt at every start"),
 ]

@@ -36,6 +36,16 @@ package enum PlantedBug: String, CaseIterable, Sendable {
     case forgetVote = "forget-vote"
     /// A snapshot that was cut off is installed.
     case tornSnapshot = "torn-snapshot"
+    /// A damaged record of the log is taken for the end of the log.
+    case cutDamage = "cut-damage"
+    /// Stored records are served without a look at their checksums.
+    case trustRecords = "trust-records"
+    /// Nobody compares the members' states.
+    case ignoreDifferences = "ignore-differences"
+    /// A member that an alarm CORRUPT names serves on.
+    case serveCorrupt = "serve-corrupt"
+    /// The alarm NOSPACE is not cleared when there is room again.
+    case keepNoSpace = "keep-no-space"
 
     /// What the mistake is, in a line.
     package var summary: String {
@@ -57,6 +67,11 @@ package enum PlantedBug: String, CaseIterable, Sendable {
         case .shortLease: "lets a new leader count leases from before its election"
         case .forgetVote: "does not write changes of term and vote"
         case .tornSnapshot: "installs snapshots that were cut off"
+        case .cutDamage: "takes a damaged record of the log for its end"
+        case .trustRecords: "serves stored records without looking at their checksums"
+        case .ignoreDifferences: "does not compare the states of members"
+        case .serveCorrupt: "serves on at a member that CORRUPT names"
+        case .keepNoSpace: "does not clear NOSPACE when there is room again"
         }
     }
 
@@ -73,7 +88,19 @@ package enum PlantedBug: String, CaseIterable, Sendable {
         case .ignorePreVote: ["election"]
         case .doubleProposal: ["state machine"]
         case .shortLease: ["leases"]
+        case .cutDamage: ["damage", "durability", "faults", "start", "trap"]
+        case .trustRecords: ["linearizability", "watch", "contents", "state machine", "damage"]
+        case .ignoreDifferences, .serveCorrupt: ["consistency"]
+        case .keepNoSpace: ["liveness"]
         case .tornSnapshot: ["start", "snapshot", "state hash", "contents", "trap"]
+        }
+    }
+
+    /// Which faults there were when it was made: its seeds stay what they were (`SimulationOptions.generation`).
+    var generation: Int {
+        switch self {
+        case .cutDamage, .trustRecords, .ignoreDifferences, .serveCorrupt, .keepNoSpace: 2
+        default: 1
         }
     }
 

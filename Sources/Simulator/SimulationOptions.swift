@@ -11,6 +11,10 @@ package struct SimulationOptions: Sendable, CustomStringConvertible {
     package var stepsMax: Int
     /// A mistake to make.
     package var bug: PlantedBug?
+    /// Which faults may be drawn. What is added comes as a new generation with draws of its own, so that a seed stays the
+    /// same run in its own generation: 1: all but what 2 brings; 2: damaged disks, states that differ, quotas.
+    package let generation: Int
+    package static let newestGeneration = 2
 
     var network = NetworkOptions()
     var preVote = true
@@ -46,6 +50,18 @@ package struct SimulationOptions: Sendable, CustomStringConvertible {
     var cutsSnapshots = false
     var flipsSnapshotBits = false
 
+    // Generation 2: damage, after which the operator replaces the member.
+    /// Bits flip in the log, while the process is down.
+    var flipsLogBits = false
+    /// Bits flip in stored records.
+    var flipsRecordBits = false
+    /// A member applies something else than the others.
+    var alters = false
+    /// Entries between two hashes that members compare.
+    var hashStride: UInt64 = 256
+    /// Negative: none.
+    var quotaBytes: Int64 = -1
+
     // Workload.
     var clientCount = 4
     var watcherCount = 3
@@ -57,8 +73,12 @@ package struct SimulationOptions: Sendable, CustomStringConvertible {
     var compacts = false
     var valueBytesMax = 60
 
-    package init(seed: UInt64, members: Int? = nil, steps: Int = 12_000, bug: PlantedBug? = nil) {
+    package init(
+        seed: UInt64, members: Int? = nil, steps: Int = 12_000, bug: PlantedBug? = nil,
+        generation: Int = SimulationOptions.newestGeneration
+    ) {
         self.seed = seed
+        self.generation = bug?.generation ?? generation
         self.bug = bug
         stepsMax = steps
         var random = PRNG(seed: seed &* 0x9e37_79b9 &+ 1)
@@ -69,6 +89,41 @@ package struct SimulationOptions: Sendable, CustomStringConvertible {
         drawFaults(&random)
         drawWorkload(&random)
         if bug != nil { adaptToBug() }
+        if self.generation >= 2 { drawDamage() }
+    }
+
+    /// Whether members may have to be replaced.
+    var hasDamage: Bool { flipsLogBits || flipsRecordBits || alters }
+
+    private mutating func drawDamage() {
+        var random = PRNG(seed: seed &* 0xd1b5_4a33 &+ 7)
+        hashStride = [16, 64, 256][random.next(in: 0..<3)]
+        if random.chance(oneIn: 3) || bug == .keepNoSpace {
+            quotaBytes = [4000, 12_000, 40_000][random.next(in: 0..<3)]
+            compacts = true
+        }
+        flipsLogBits = random.chance(oneIn: 3) || bug == .cutDamage
+        flipsRecordBits = random.chance(oneIn: 3) || bug == .trustRecords
+        alters = random.chance(oneIn: 3) || bug == .ignoreDifferences || bug == .serveCorrupt
+        switch bug {
+        case .cutDamage, .keepNoSpace: (flipsRecordBits, alters) = (false, false)
+        case .trustRecords: (flipsLogBits, alters) = (false, false)
+        case .ignoreDifferences, .serveCorrupt:
+            (flipsRecordBits, flipsLogBits) = (false, false)
+            hashStride = 16
+        default: break
+        }
+        if bug == .keepNoSpace { flipsLogBits = false }
+        guard memberCount >= 3 else {
+            (flipsLogBits, flipsRecordBits, alters) = (false, false, false)
+            return
+        }
+        guard hasDamage else { return }
+        // A difference has to be seen while clients still write.
+        if alters { hashStride = min(hashStride, 64) }
+        // The operator alone changes the members.
+        changesMembers = false
+        spareCount = 2
     }
 
     private mutating func drawNetwork(_ random: inout PRNG) {
@@ -166,9 +221,12 @@ package struct SimulationOptions: Sendable, CustomStringConvertible {
             (losesPower, "power loss"), (pauses, "pauses"), (cutsNetwork, "partitions"), (cutsOneWay, "one-way"),
             (clogsLinks, "clogs"), (changesMembers, "membership"), (transfers, "transfers"),
             (cutsSnapshots, "cut snapshots"), (flipsSnapshotBits, "flipped snapshots"), (usesLeases, "leases"),
-            (compacts, "compaction"),
+            (compacts, "compaction"), (flipsLogBits, "flipped log"), (flipsRecordBits, "flipped records"),
+            (alters, "other states"),
         ]
         words += switches.filter(\.0).map(\.1)
+        if quotaBytes >= 0 { words.append("quota \(quotaBytes)") }
+        if generation > 1 { words.append("hashes every \(hashStride)") }
         if driftPermille > 0 { words.append("drift \(driftPermille)/1000") }
         if usesLeases, checkpointSeconds > 0 { words.append("lease checkpoints every \(checkpointSeconds) s") }
         words.append("clients \(clientCount) watchers \(watcherCount) keys \(keyCount) values \(valueBytesMax)")

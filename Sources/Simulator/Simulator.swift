@@ -66,6 +66,15 @@ package struct SimulationCounters: Sendable, Equatable {
     package var leasesExpired = 0
     package var keepAlives = 0
     package var leaseCheckpoints = 0
+    package var logFlips = 0
+    package var recordFlips = 0
+    package var alterations = 0
+    package var membersBroken = 0
+    package var corruptAlarms = 0
+    package var corruptRefusals = 0
+    package var noSpaceRefusals = 0
+    package var noSpaceAlarms = 0
+    package var alarmsCleared = 0
 
     package init() {}
 
@@ -105,5 +114,14 @@ package struct SimulationCounters: Sendable, Equatable {
         a.leasesExpired += b.leasesExpired
         a.keepAlives += b.keepAlives
         a.leaseCheckpoints += b.leaseCheckpoints
+        a.logFlips += b.logFlips
+        a.recordFlips += b.recordFlips
+        a.alterations += b.alterations
+        a.membersBroken += b.membersBroken
+        a.corruptAlarms += b.corruptAlarms
+        a.corruptRefusals += b.corruptRefusals
+        a.noSpaceRefusals += b.noSpaceRefusals
+        a.noSpaceAlarms += b.noSpaceAlarms
+        a.alarmsCleared += b.alarmsCleared
     }
 }

@@ -52,6 +52,11 @@ struct AlarmTable {
         return true
     }
 
+    /// Removes what is active about a member that is none any more.
+    mutating func forget(_ member: MemberID, in store: Store) {
+        for alarm in active where alarm.member == member { _ = deactivate(alarm, in: store) }
+    }
+
     private mutating func sort() {
         active.sort { ($0.kind.rawValue, $0.member) < ($1.kind.rawValue, $1.member) }
     }

@@ -19,17 +19,20 @@ package struct StateHashMark: Sendable, Hashable {
 /// Threads: the apply thread notes, any thread reads.
 package final class StateHashes: Sendable {
     /// Hashes are kept of applied indexes that are multiples of it.
-    package static let stride: UInt64 = 256
+    package static let strideDefault: UInt64 = 256
     /// Hashes kept; older ones go.
     package static let marksMax = 256
 
     private let ring = Mutex<[StateHashMark]>([])
 
-    package init() {}
+    private let stride: UInt64
+
+    /// - Parameter stride: the same on all members.
+    package init(stride: UInt64 = StateHashes.strideDefault) { self.stride = stride }
 
     /// Notes the hash after the entry at `index`, if it is one of those that count.
     package func note(index: LogIndex, hash: UInt32) {
-        guard index.rawValue % Self.stride == 0 else { return }
+        guard index.rawValue % stride == 0 else { return }
         ring.withLock { ring in
             if ring.count == Self.marksMax { ring.removeFirst() }
             ring.append(StateHashMark(index: index, hash: hash))

@@ -19,7 +19,7 @@ extension StateMachine {
         case AlarmAction.get:
             concerned = alarms.active.filter { request.alarm == 0 || $0.kind.rawValue == request.alarm }
         case AlarmAction.activate:
-            if let kind = AlarmKind(rawValue: request.alarm), request.memberID != 0 {
+            if let kind = AlarmKind(rawValue: request.alarm) {
                 let alarm = Alarm(member: MemberID(request.memberID), kind: kind)
                 alarms.activate(alarm, in: store)
                 concerned = [alarm]

@@ -42,6 +42,8 @@ extension StateMachine {
         case .remove(let id):
             store.setMeta(MetaKeys.member(id), nil)
             store.setMeta(MetaKeys.removed(id), Bytes())
+            // Nobody could clear them: NOSPACE is its own member's, and CORRUPT has led to this removal.
+            alarms.forget(id, in: store)
         }
     }
 

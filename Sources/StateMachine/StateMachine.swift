@@ -47,6 +47,16 @@ package struct PublishedState: Sendable {
     package var members: [Membership.Member] = []
     /// Identities of members that were removed; they never come back. Ascending.
     package var removed: [MemberID] = []
+
+    /// Whether an alarm CORRUPT names `member`: it then refuses its clients, and the others go on. An alarm that names
+    /// nobody the cluster knows, as 0, concerns all.
+    package func isCorrupt(_ member: MemberID) -> Bool {
+        alarms.contains { $0.kind == .corrupt && ($0.member == member || isUnknown($0.member)) }
+    }
+
+    private func isUnknown(_ member: MemberID) -> Bool {
+        !members.contains { $0.id == member } && !removed.contains(member)
+    }
 }
 
 /// Applies requests: see the head of this file for owner and invariants.
@@ -67,16 +77,21 @@ package final class StateMachine: Sendable {
     /// A copy of alarms and members for other threads, replaced when they change.
     package let published: Mutex<PublishedState>
     /// Hashes of the state at some applied indexes, for comparing with other members'. Any thread.
-    package let hashes = StateHashes()
+    package let hashes: StateHashes
     // Touched by the apply thread only, which makes the unchecked access safe.
     nonisolated(unsafe) var alarms: AlarmTable
     nonisolated(unsafe) var table: MemberTable
     nonisolated(unsafe) var term = Term.zero
+    /// What this member holds is not what the others hold, as an alarm CORRUPT says.
+    nonisolated(unsafe) private var isCorrupt = false
 
     /// Restores leases, alarms and members from what the store holds.
     ///
     /// - Throws: `StateMachineError` when a stored record cannot be read.
-    package init(store: Store, lessor: Lessor, identity: Identity) throws(StateMachineError) {
+    package init(
+        store: Store, lessor: Lessor, identity: Identity, hashStride: UInt64 = StateHashes.strideDefault
+    ) throws(StateMachineError) {
+        hashes = StateHashes(stride: hashStride)
         self.store = store
         self.lessor = lessor
         self.identity = identity
@@ -87,7 +102,9 @@ package final class StateMachine: Sendable {
         } catch {
             throw .unreadable(key: MetaKeys.leasePrefix, detail: "\(error)")
         }
-        published = Mutex(PublishedState(alarms: alarms.active, members: table.members, removed: table.removed))
+        let state = PublishedState(alarms: alarms.active, members: table.members, removed: table.removed)
+        isCorrupt = state.isCorrupt(identity.memberID)
+        published = Mutex(state)
         do {
             try store.forEachLeasedKey { key, lease in
                 // A key may name a lease that is gone: it was put before the lease's revocation and never deleted
@@ -147,13 +164,18 @@ package final class StateMachine: Sendable {
         guard !payload.isEmpty else { return Applied(requestID: 0, outcome: .nothing) }
         return try payload.withUnsafeBytes { (bytes) throws(StoreError) -> Applied in
             var requestID: UInt64 = 0
+            var isSecret = false
             do throws(ApplyFailure) {
                 let request = try decoding { () throws(WireError) in try InternalRaftRequestView(decoding: bytes) }
                 requestID = request.id
-                return Applied(requestID: requestID, outcome: .response(try dispatch(request.body, now: now)))
+                // All members apply it. What a wrong state makes of it is told to nobody: its outcome stays unknown.
+                isSecret = isCorrupt && request.body.tellsOfStore
+                let response = try dispatch(request.body, now: now)
+                return Applied(requestID: requestID, outcome: isSecret ? .refused(.timeout) : .response(response))
             } catch {
                 switch error {
-                case .refused(let reason): return Applied(requestID: requestID, outcome: .refused(reason))
+                case .refused(let reason):
+                    return Applied(requestID: requestID, outcome: .refused(isSecret ? .timeout : reason))
                 case .broken(let reason): throw reason
                 }
             }
@@ -164,7 +186,7 @@ package final class StateMachine: Sendable {
     package func readOnlyTxn(_ request: Bytes) throws(StoreError) -> ApplyOutcome {
         try request.withUnsafeBytes { (bytes) throws(StoreError) -> ApplyOutcome in
             do throws(ApplyFailure) {
-                if alarms.contains(.corrupt) { throw .refused(.corrupt) }
+                if isCorrupt { throw .refused(.corrupt) }
                 return .response(try txn(bytes))
             } catch {
                 switch error {
@@ -176,10 +198,6 @@ package final class StateMachine: Sendable {
     }
 
     private func dispatch(_ body: InternalRaftRequestView.Body, now: UInt64) throws(ApplyFailure) -> Bytes {
-        if alarms.contains(.corrupt) {
-            // The alarm itself must stay manageable.
-            guard case .alarm = body else { throw .refused(.corrupt) }
-        }
         switch body {
         case .put(let bytes): return try put(bytes)
         case .deleteRange(let bytes): return try deleteRange(bytes)
@@ -198,7 +216,18 @@ package final class StateMachine: Sendable {
     /// Makes alarms and members visible to other threads.
     func publish() {
         let state = PublishedState(alarms: alarms.active, members: table.members, removed: table.removed)
+        isCorrupt = state.isCorrupt(identity.memberID)
         published.withLock { $0 = state }
+    }
+}
+
+extension InternalRaftRequestView.Body {
+    /// Whether the answer depends on what the store or the lessor holds.
+    fileprivate var tellsOfStore: Bool {
+        switch self {
+        case .put, .deleteRange, .txn, .compaction, .leaseGrant, .leaseRevoke: true
+        default: false
+        }
     }
 }
 

@@ -107,17 +107,6 @@ extension RPCMethod {
     /// The HTTP/2 `:path`, `/etcdserverpb.KV/Range`.
     package var path: Bytes { description.path }
 
-    /// The method with this `:path`, compared byte by byte, or nil. Without allocation: this runs once per call.
-    package init?(path: UnsafeRawBufferPointer) {
-        guard path.count < RPCMethod.byPathCount.count else { return nil }
-        for method in RPCMethod.byPathCount[path.count]
-        where method.path.withUnsafeBytes({ compareBytes($0, path) == 0 }) {
-            self = method
-            return
-        }
-        return nil
-    }
-
     /// The method behind a path of the JSON gateway, or nil.
     package init?(gatewayPath: String) {
         guard let method = RPCMethod.byGatewayPath[gatewayPath] else { return nil }
@@ -129,14 +118,6 @@ extension RPCMethod {
         for description in table {
             for path in description.gatewayPaths { found[path] = description.method }
         }
-        return found
-    }()
-
-    /// Methods by the length of their path, which tells nearly all of them apart.
-    private static let byPathCount: [[RPCMethod]] = {
-        let longest = table.map(\.path.count).max() ?? 0
-        var found = [[RPCMethod]](repeating: [], count: longest + 1)
-        for description in table { found[description.path.count].append(description.method) }
         return found
     }()
 

@@ -4,6 +4,7 @@ import Primitives
 import RaftCore
 import Replica
 import ServerCore
+import Simulator
 import StateMachine
 import Synchronization
 import Testing
@@ -53,8 +54,8 @@ import WriteAheadLog
                 }
             case 25:
                 let target = world.nodes[world.random.next(in: 0..<world.nodes.count)]
-                node.driver?.tell(.transferLeadership(to: target.id))
-            case 26: node.driver?.tell(.diskStalled)
+                node.driver?.deliver(.transferLeadership(to: target.id))
+            case 26: node.driver?.deliver(.abdicate)
             case 27: world.installCrash = world.random.chance(oneIn: 2) ? .afterRename : .beforeRename
             case 28: try changeMembers(node)
             default:

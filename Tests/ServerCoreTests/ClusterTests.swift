@@ -5,6 +5,7 @@ import Primitives
 import RaftCore
 import Replica
 import ServerCore
+import Simulator
 import StateMachine
 import Testing
 import WriteAheadLog
@@ -80,7 +81,7 @@ import WriteAheadLog
         let world = try ClusterWorld(seed: 6, count: 3)
         let old = try world.elect()
         let target = world.nodes.first { $0 !== old }!
-        old.driver?.tell(.transferLeadership(to: target.id))
+        old.driver?.deliver(.transferLeadership(to: target.id))
         let put = world.put(old)
         let payload = Operation.put(PutOperation(key: "x", value: "v")).payload(id: 99)
         old.driver?.propose(Proposal(id: 99, payload: payload, isLeaderOnly: true))
@@ -130,7 +131,7 @@ import WriteAheadLog
             try world.tick(2)
             world.isolate(lagging, false)
             try world.settle()
-            let reads = world.nodes.reduce(0) { $0 + ($1.driver?.logReads ?? 0) }
+            let reads = world.nodes.reduce(0) { $0 + $1.logReads }
             #expect((reads > 0) == (bytes == 2000 && retained > 0), "\(reads) reads")
             #expect(lagging.installs == (retained == 0 ? 1 : 0))
             #expect(lagging.store?.currentRevision == 101)
@@ -146,7 +147,7 @@ import WriteAheadLog
         old.driver?.isLogStalled = true
         let id = world.put(old)
         try world.run()
-        old.driver?.tell(.diskStalled)
+        old.driver?.deliver(.abdicate)
         try world.wait(ticksMax: 5, "another leader") { world.leader !== old && world.leader != nil }
         #expect(world.outcome(id, at: world.leader!) != nil || world.leader!.core!.replica.commit >= LogIndex(3))
         old.driver?.isLogStalled = false
@@ -157,13 +158,13 @@ import WriteAheadLog
         let leader = try two.elect()
         two.isolate(leader)
         leader.driver?.isLogStalled = true
-        leader.driver?.tell(.diskStalled)
+        leader.driver?.deliver(.abdicate)
         try two.tick(12)
         #expect(leader.driver?.isLeader == false)
         // The only voter has nobody to give it to.
         let one = try ClusterWorld(seed: 10, count: 1)
         let sole = try one.elect()
-        sole.driver?.tell(.diskStalled)
+        sole.driver?.deliver(.abdicate)
         try one.tick(30)
         #expect(sole.driver?.isLeader == true)
     }
@@ -179,7 +180,7 @@ import WriteAheadLog
         world.isolate(node)
         try world.tick(25)
         world.isolate(node, false)
-        node.driver?.campaign()
+        try node.driver?.campaign()
         try world.run()
         #expect(node.core?.replica.role == .candidate && node.core?.replica.term == Term(3))
         node.driver?.isLogStalled = false

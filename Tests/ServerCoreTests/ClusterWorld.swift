@@ -6,6 +6,7 @@ import Primitives
 import RaftCore
 import Replica
 import ServerCore
+import Simulator
 import Snapshots
 import StateMachine
 import Synchronization
@@ -32,6 +33,7 @@ final class ClusterWorld {
         var readable: [UInt64] = []
         var refused: [UInt64] = []
         var dropped: [(id: UInt64, error: ProposalError)] = []
+        var logReads = 0
 
         init(id: MemberID, seed: UInt64, options: ServerCoreOptions) {
             self.id = id
@@ -108,8 +110,8 @@ final class ClusterWorld {
         node.options.replica.firstContext = random.next() >> 1
         let core = try ServerCore.open(
             node.options, fileSystem: node.fileSystem, backend: node.backend, random: &random)
-        let driver = MemberDriver(core: core, now: now)
-        driver.start()
+        let driver = MemberDriver(core: core, now: now, begins: true)
+        try driver.take(.replica, itemsMax: 0)
         node.driver = driver
     }
 
@@ -159,7 +161,7 @@ final class ClusterWorld {
         for _ in 0..<count {
             now += MemberDriver.tickNanoseconds
             for node in nodes {
-                node.driver?.advance(nanoseconds: MemberDriver.tickNanoseconds)
+                node.driver?.now = now
                 try node.driver?.take(.replica, itemsMax: .max)
             }
             try run()
@@ -246,24 +248,21 @@ final class ClusterWorld {
 
     private func take(from node: Node) throws -> Bool {
         guard let driver = node.driver else { return false }
-        node.applied += driver.appliedEntries
-        node.readable += driver.readableContexts
-        node.refused += driver.refusedContexts
-        node.dropped += driver.dropped
-        for entry in driver.appliedEntries {
+        let output = driver.takeOutput()
+        node.applied += output.applied
+        node.readable += output.readable
+        node.refused += output.refused
+        node.dropped += output.dropped
+        node.logReads += output.logReads
+        for entry in output.applied.map(\.entry) {
             let index = entry.index.rawValue
             if let known = history[index], tamper == nil {
                 try demand(known.term == entry.term && known.payload == entry.payload, "entry \(index) differs")
             }
             history[index] = (entry.term, entry.payload)
         }
-        let messages = driver.outgoing
-        driver.clearOutput()
-        var entries = EncodedEntries()
-        for message in messages {
-            network.append((node.id, message.to, MessageCodec.encode(message, entries: &entries)))
-        }
-        return !messages.isEmpty
+        for message in output.messages { network.append((node.id, message.to, MessageCodec.encode(message))) }
+        return !output.messages.isEmpty
     }
 
     private func deliver() throws {
@@ -290,7 +289,7 @@ final class ClusterWorld {
             }
             let node = nodes.first { $0.id == to }
             if isLost || node?.driver == nil {
-                nodes.first { $0.id == from }?.driver?.tell(.unreachable(to))
+                nodes.first { $0.id == from }?.driver?.deliver(.unreachable(to))
                 continue
             }
             node?.driver?.deliver(message)
@@ -307,7 +306,7 @@ final class ClusterWorld {
             try receiver.driver?.drain()
             succeeded = try install(from: core, at: receiver, offered: message)
         }
-        sender.driver?.tell(.snapshotSent(to: message.to, succeeded: succeeded))
+        sender.driver?.deliver(.snapshotSent(to: message.to, succeeded: succeeded))
     }
 
     private func install(from sender: ServerCore, at node: Node, offered: Message) throws -> Bool {

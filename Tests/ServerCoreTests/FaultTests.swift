@@ -2,6 +2,7 @@ import IOInterfaces
 import MVCC
 import Primitives
 import ServerCore
+import Simulator
 import Testing
 
 /// Every operation of a run fails once; whatever it is, the process stops or goes on, and nothing answered is lost.
@@ -76,6 +77,8 @@ import Testing
     func fullDisk(seed: UInt64) throws {
         let world = World(seed: seed)
         world.workload.raisesAlarms = false
+        // A small segment, so that the next one is wanted while there is no room for it.
+        if seed == 0 { world.options.log.segmentBytes = 4096 }
         try world.open()
         try world.drain()
         var waited = 0
@@ -92,7 +95,7 @@ import Testing
                 try world.open()
             }
             world.fileSystem.setCapacity(bytes: .max)
-            if try #require(world.driver).isLogFull { try world.take(.log) }
+            if try #require(world.driver).isLogFull { try world.take(.replica) }
             #expect(try #require(world.driver).isLogFull == false)
             try world.settle()
         }

@@ -2,6 +2,7 @@ import Primitives
 import RaftCore
 import Replica
 import ServerCore
+import Simulator
 import Testing
 
 /// Messages that were changed on their way, yet are well formed, are refused or believed; they stop nobody.
@@ -45,7 +46,7 @@ import Testing
             let node = world.nodes[world.random.next(in: 0..<3)]
             world.put(node)
             if step % 4 == 0 { _ = world.read(node) }
-            if step % 9 == 0 { node.driver?.tell(.transferLeadership(to: world.nodes[step % 3].id)) }
+            if step % 9 == 0 { node.driver?.deliver(.transferLeadership(to: world.nodes[step % 3].id)) }
             try world.tick(1)
         }
         #expect(world.nodes.allSatisfy { $0.driver != nil })

@@ -1,6 +1,7 @@
 import Leasing
 import Primitives
 import ServerCore
+import Simulator
 import Testing
 import WriteAheadLog
 

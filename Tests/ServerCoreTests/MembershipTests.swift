@@ -5,6 +5,7 @@ import Primitives
 import RaftCore
 import Replica
 import ServerCore
+import Simulator
 import StateMachine
 import Synchronization
 import Testing
@@ -143,7 +144,7 @@ import WriteAheadLog
         let leader = try world.elect()
         let changes = ConfigurationChange([.init(.removeMember, MemberID(3))])
         for payload in [Bytes([0xff]), Bytes(), Bytes([0x12, 0x04, 0x08, 0x01, 0x10, 0x03])] {
-            leader.driver?.tell(
+            leader.driver?.deliver(
                 .proposeChange(id: 5, change: changes, kind: .configurationChangeV2, payload: payload))
             try world.settle()
         }

@@ -40,16 +40,9 @@ import Testing
     @Test("What is encoded is decoded again", arguments: 0..<50 as Range<UInt64>)
     func roundTrip(seed: UInt64) throws {
         var random = PRNG(seed: seed)
-        var entries = EncodedEntries()
         for _ in 0..<50 {
-            var message = Self.message(&random)
-            // To two members, the entries encoded once.
-            for _ in 0..<2 {
-                let bytes = MessageCodec.encode(message, entries: &entries)
-                #expect(bytes == MessageCodec.encode(message))
-                #expect(try Self.decode(bytes.array) == message)
-                message.to = MemberID(random.next())
-            }
+            let message = Self.message(&random)
+            #expect(try Self.decode(MessageCodec.encode(message).array) == message)
         }
     }
 

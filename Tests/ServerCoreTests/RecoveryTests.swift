@@ -2,6 +2,7 @@ import IOInterfaces
 import Membership
 import Primitives
 import ServerCore
+import Simulator
 import StateMachine
 import Testing
 import WriteAheadLog

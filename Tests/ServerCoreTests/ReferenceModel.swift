@@ -1,4 +1,5 @@
 import Primitives
+import Simulator
 import StateMachine
 import Wire
 
@@ -17,7 +18,7 @@ struct ModelRecord: Equatable {
     var lease: Int64
 
     func encoded(_ key: Bytes, keysOnly: Bool = false) -> Bytes {
-        var proto = Proto()
+        var proto = PlainMessage()
         proto.bytes(1, key)
         proto.number(2, create)
         proto.number(3, mod)
@@ -81,18 +82,21 @@ struct ReferenceModel {
     /// Applies one entry; the outcome has the exact bytes of the answer.
     mutating func apply(_ operation: Operation, term: Term) -> ApplyOutcome {
         let before = self
+        // The only member is named, or nobody, which is everybody.
+        let isSecret = alarms.contains { $0.kind == .corrupt } && (4...9).contains(operation.fieldNumber)
         do {
-            return .response(try perform(operation, term))
+            let answer = try perform(operation, term)
+            return isSecret ? .refused(.timeout) : .response(answer)
         } catch let refusal as Refusal {
             self = before
-            return .refused(refusal.reason)
+            return .refused(isSecret ? .timeout : refusal.reason)
         } catch {
             return .nothing
         }
     }
 
     private func header(_ term: Term) -> [UInt8] {
-        var proto = Proto()
+        var proto = PlainMessage()
         proto.number(1, Int64(bitPattern: clusterID))
         proto.number(2, Int64(bitPattern: memberID))
         proto.number(3, revision)
@@ -101,10 +105,7 @@ struct ReferenceModel {
     }
 
     private mutating func perform(_ operation: Operation, _ term: Term) throws -> Bytes {
-        if alarms.contains(where: { $0.kind == .corrupt }) {
-            guard case .alarm = operation else { throw Refusal(.corrupt) }
-        }
-        var answer = Proto()
+        var answer = PlainMessage()
         switch operation {
         case .put(let put):
             if isFull { throw Refusal(.noSpace) }
@@ -175,17 +176,17 @@ struct ReferenceModel {
         switch action {
         case 0: shown = alarms.filter { kind == 0 || Int64($0.kind.rawValue) == kind }
         case 1:
-            if let alarm, member != 0 {
+            if let alarm {
                 alarms.insert(alarm)
                 shown = [alarm]
             }
         case 2: if let alarm, alarms.remove(alarm) != nil { shown = [alarm] }
         default: throw Refusal(.malformed)
         }
-        var answer = Proto()
+        var answer = PlainMessage()
         answer.message(1, header(term))
         for alarm in shown.sorted(by: { ($0.kind.rawValue, $0.member) < ($1.kind.rawValue, $1.member) }) {
-            var inner = Proto()
+            var inner = PlainMessage()
             inner.number(1, Int64(bitPattern: alarm.member.rawValue))
             inner.number(2, Int64(alarm.kind.rawValue))
             answer.message(2, inner.bytes)
@@ -277,7 +278,7 @@ private struct ModelWriter {
     }
 
     private func innerHeader() -> [UInt8] {
-        var proto = Proto()
+        var proto = PlainMessage()
         proto.number(3, readRevision)
         return proto.bytes
     }
@@ -291,14 +292,14 @@ private struct ModelWriter {
             lease: put.ignoresLease ? old?.lease ?? 0 : put.lease)
         model.histories[put.key, default: []].append(ModelVersion(main: before + 1, record: record))
         changes += 1
-        var answer = Proto()
+        var answer = PlainMessage()
         if put.wantsPrevious, let old { answer.message(2, old.encoded(put.key).array) }
         return answer.bytes
     }
 
     mutating func delete(_ delete: DeleteOperation) -> [UInt8] {
         let keys = model.keys(delete.key, delete.end, at: before + 1)
-        var answer = Proto()
+        var answer = PlainMessage()
         answer.number(2, Int64(keys.count))
         for key in keys {
             let old = model.live(key, at: before + 1)!
@@ -313,7 +314,7 @@ private struct ModelWriter {
         let at = range.revision <= 0 ? readRevision : range.revision
         var keys = model.keys(range.key, range.end, at: at)
         let count = keys.count
-        var answer = Proto()
+        var answer = PlainMessage()
         var isCut = false
         if range.countOnly {
             keys = []
@@ -331,12 +332,12 @@ private struct ModelWriter {
 
     mutating func txn(_ txn: TxnOperation, _ path: inout ArraySlice<Bool>) -> [UInt8] {
         let succeeded = path.removeFirst()
-        var answer = Proto()
+        var answer = PlainMessage()
         answer.flag(2, succeeded)
         for operation in succeeded ? txn.success : txn.failure {
             let rest: [UInt8]
             let field: UInt64
-            var inner = Proto()
+            var inner = PlainMessage()
             switch operation {
             case .range(let operation): (field, rest) = (1, range(operation))
             case .put(let operation): (field, rest) = (2, put(operation))
@@ -345,7 +346,7 @@ private struct ModelWriter {
             }
             // A nested transaction's header is there, and empty.
             inner.message(1, field == 4 ? [] : innerHeader())
-            var response = Proto()
+            var response = PlainMessage()
             response.message(field, inner.bytes + rest)
             answer.message(3, response.bytes)
         }

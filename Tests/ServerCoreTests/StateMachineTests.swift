@@ -1,7 +1,10 @@
 import Leasing
 import MVCC
+import Membership
 import Primitives
+import RaftCore
 import ServerCore
+import Simulator
 import StateMachine
 import Synchronization
 import Testing
@@ -14,10 +17,18 @@ private final class Machine {
     let stateMachine: StateMachine
     private var index: UInt64 = 0
 
-    init(options: StoreOptions = StoreOptions()) throws {
+    init(options: StoreOptions = StoreOptions(), memberID: UInt64 = 0xa1) throws {
         store = try Store.open(backend: backend, options: options)
         stateMachine = try StateMachine(
-            store: store, lessor: lessor, identity: StateMachine.Identity(clusterID: 0xc1, memberID: MemberID(0xa1)))
+            store: store, lessor: lessor,
+            identity: StateMachine.Identity(clusterID: 0xc1, memberID: MemberID(memberID)))
+    }
+
+    func change(_ change: MemberTable.Change) throws {
+        index += 1
+        _ = try stateMachine.applyChange(
+            index: LogIndex(index), term: Term(3), kind: .configurationChangeV2,
+            payload: MemberChange(requestID: 9, change).encoded(), now: 0)
     }
 
     func apply(_ operation: Operation) throws -> ApplyOutcome {
@@ -187,25 +198,46 @@ private final class Machine {
         #expect(try machine.refuse(put("c")) == nil)
     }
 
-    @Test("CORRUPT refuses everything but the alarm's own management")
+    @Test("CORRUPT hides outcomes at the member it names, and changes nothing of what is applied")
     func corrupt() throws {
-        let machine = try Machine()
-        try machine.respond(.grant(id: 1, ttlSeconds: 60))
-        try machine.respond(.alarm(action: 1, member: 5, kind: 2))
-        let before = machine.state
-        let requests: [Operation] = [
-            put("a"), .delete(DeleteOperation(key: "a")), .txn(TxnOperation()), .compact(1), .revoke(1),
-            .grant(id: 2, ttlSeconds: 5), .checkpoint([(1, 3)]), .garbage(4, [0x80]),
-            .attributes(member: 1, name: "a", clientURLs: []),
-        ]
-        for request in requests { #expect(try machine.refuse(request) == .corrupt, "\(request)") }
-        guard case .refused(.corrupt) = try machine.stateMachine.readOnlyTxn(Bytes()) else {
-            throw Mismatch("a read-only transaction passed")
+        let (named, other) = (try Machine(), try Machine(memberID: 0xa2))
+        for machine in [named, other] {
+            for id in [0xa1, 0xa2, 0xa3] as [UInt64] {
+                try machine.change(
+                    .add(Member(id: MemberID(id), name: "m", peerURLs: ["http://p:\(id)"]), learnersMax: 1))
+            }
+            try machine.respond(.grant(id: 1, ttlSeconds: 60))
         }
-        #expect(machine.state == before)
-        try machine.respond(.alarm(action: 0, member: 0, kind: 0))
-        try machine.respond(.alarm(action: 2, member: 5, kind: 2))
-        #expect(try machine.refuse(put("a")) == nil)
+        let requests: [Operation] = [
+            put("a"), .txn(TxnOperation()), .delete(DeleteOperation(key: "a")), .compact(1), .revoke(9),
+            .grant(id: 1, ttlSeconds: 5), .garbage(4, [0x80]),
+        ]
+        // One that names a member, one that names all, one that names nobody there is: which is all.
+        for (member, namesOther) in [(0xa1, false), (0, true), (5, true)] as [(UInt64, Bool)] {
+            for machine in [named, other] { try machine.respond(.alarm(action: 1, member: member, kind: 2)) }
+            for request in requests {
+                #expect(try named.refuse(request) == .timeout, "\(request)")
+                let error = try other.refuse(request)
+                #expect((error == .timeout) == namesOther, "\(request)")
+            }
+            for (machine, isRefused) in [(named, true), (other, namesOther)] {
+                let outcome = try machine.stateMachine.readOnlyTxn(Bytes())
+                if case .refused(.corrupt) = outcome { #expect(isRefused) } else { #expect(!isRefused) }
+                // What is not the store's is answered.
+                try machine.respond(.alarm(action: 0, member: 0, kind: 0))
+                try machine.respond(.attributes(member: 0xa1, name: "b", clientURLs: []))
+                try machine.respond(.alarm(action: 2, member: member, kind: 2))
+            }
+            #expect(named.state == other.state)
+        }
+        #expect(try named.refuse(put("a")) == nil)
+        // Alarms go with their member.
+        try other.respond(.alarm(action: 1, member: 0xa3, kind: 2))
+        try other.respond(.alarm(action: 1, member: 0xa3, kind: 1))
+        try other.change(.remove(MemberID(0xa3)))
+        #expect(other.stateMachine.published.withLock { $0.alarms } == [])
+        #expect(other.store.metaEntries(prefix: MetaKeys.alarmPrefix).isEmpty)
+        #expect(try other.refuse(put("a")) == nil)
     }
 
     @Test("A lease's end deletes all its keys, and no others, in one revision")

@@ -1,4 +1,5 @@
 import Primitives
+import Simulator
 import StateMachine
 
 /// Random requests over few keys and leases, so that they meet.

@@ -3,8 +3,10 @@ import Leasing
 import MVCC
 import Membership
 import Primitives
+import RaftCore
 import Replica
 import ServerCore
+import Simulator
 import StateMachine
 import Synchronization
 import WriteAheadLog
@@ -74,10 +76,10 @@ final class World {
     func open(campaigns: Bool = true) throws {
         try fileSystem.createDirectory(options.dataDirectory)
         let core = try ServerCore.open(options, fileSystem: fileSystem, backend: backend, random: &random)
-        let driver = MemberDriver(core: core, now: now)
+        let driver = MemberDriver(core: core, now: now, begins: campaigns)
         self.driver = driver
         try checkState()
-        if campaigns { driver.campaign() }
+        if campaigns { try driver.campaign() }
     }
 
     /// The process dies; with `losesPower`, so does the machine.
@@ -121,7 +123,7 @@ final class World {
 
     func advance(nanoseconds: UInt64) {
         now += nanoseconds
-        driver?.advance(nanoseconds: nanoseconds)
+        driver?.now = now
     }
 
     /// Lets everything that was handed in be logged and applied.
@@ -135,7 +137,7 @@ final class World {
         try drain()
         guard let driver else { return }
         if !driver.isLeader {
-            driver.campaign()
+            try driver.campaign()
             try drain()
         }
         let applied = driver.core.store.appliedIndex.rawValue
@@ -146,31 +148,31 @@ final class World {
     /// Takes in what left the member: entries applied, answers, refusals.
     func absorb() throws {
         guard let driver else { return }
-        for proposal in driver.internalProposals {
+        let output = driver.takeOutput()
+        for proposal in output.internalProposals {
             guard let operation = Operation(internal: proposal.payload) else {
                 throw Mismatch("the member proposed \(proposal.payload)")
             }
             operations[proposal.payload] = operation
         }
-        for (id, _) in driver.dropped { droppedIDs.insert(id) }
-        for entry in driver.appliedEntries { try absorb(entry) }
+        for (id, _) in output.dropped { droppedIDs.insert(id) }
+        for applied in output.applied { try absorb(applied.entry, applied.result) }
         let revision = driver.core.store.currentRevision
-        for context in driver.readableContexts {
+        for context in output.readable {
             guard let least = reads.removeValue(forKey: context) else {
                 throw Mismatch("read \(context) answered twice")
             }
             try demand(revision >= least, "a read at \(revision) after an answer at \(least)")
         }
-        for context in driver.refusedContexts {
+        for context in output.refused {
             reads[context] = nil
             refusedReads += 1
         }
-        driver.clearOutput()
     }
 
-    private func absorb(_ entry: MemberDriver.AppliedEntry) throws {
+    private func absorb(_ entry: Entry, _ result: Applied) throws {
         let index = Int(entry.index.rawValue)
-        let answer = Self.describe(entry.result.outcome)
+        let answer = Self.describe(result.outcome)
         if index < payloads.count {
             try demand(entry.payload == payloads[index], "entry \(index) changed")
             try demand(answer == answers[index], "entry \(index) answered \(answer), before \(answers[index])")
@@ -185,7 +187,7 @@ final class World {
             guard let operation = operations.removeValue(forKey: entry.payload) else {
                 throw Mismatch("entry \(index) was never proposed, or twice: \(entry.payload)")
             }
-            try demand(!droppedIDs.contains(entry.result.requestID), "a dropped proposal was applied")
+            try demand(!droppedIDs.contains(result.requestID), "a dropped proposal was applied")
             let expected = Self.describe(model.apply(operation, term: entry.term))
             try demand(answer == expected, "\(operation)\n answered \(answer)\n expected \(expected)")
         }
@@ -216,7 +218,7 @@ final class World {
         for revision in Set([expected.revision, max(1, expected.compacted)]).sorted() {
             let rows = try Self.rows(core.store, at: revision)
             let known = expected.keys(Bytes([0]), Bytes([0]), at: revision)
-            var proto = Proto()
+            var proto = PlainMessage()
             for key in known { proto.message(2, expected.live(key, at: revision)!.encoded(key).array) }
             try demand(rows == proto.bytes, "the keys at revision \(revision), entry \(index)")
         }

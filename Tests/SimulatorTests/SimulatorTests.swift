@@ -45,7 +45,8 @@ import Testing
     @Test func knownSeedsStayMended() {
         for known in knownSeeds {
             let report = SimulationThread.run(
-                SimulationOptions(seed: known.seed, members: known.members, steps: known.steps))
+                SimulationOptions(
+                    seed: known.seed, members: known.members, steps: known.steps, generation: known.generation))
             #expect(report.violation == nil, "once: \(known.what)\n\(report.failureText ?? "")")
         }
     }

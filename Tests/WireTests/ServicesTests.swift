@@ -10,7 +10,6 @@ import Testing
 
     @Test func pathsLeadBackToTheirMethods() {
         for method in RPCMethod.allCases {
-            method.path.withUnsafeBytes { #expect(RPCMethod(path: $0) == method) }
             for path in method.description.gatewayPaths { #expect(RPCMethod(gatewayPath: path) == method) }
         }
         #expect(RPCMethod.put.path == "/etcdserverpb.KV/Put")
@@ -20,12 +19,8 @@ import Testing
 
     @Test(arguments: ["", "/", "/etcdserverpb.KV/Pux", "/etcdserverpb.KV/Put/", "etcdserverpb.KV/Put"])
     func otherPathsLeadNowhere(_ path: String) {
-        Bytes(utf8: path).withUnsafeBytes { #expect(RPCMethod(path: $0) == nil) }
+        #expect(!RPCMethod.allCases.contains { $0.path == Bytes(utf8: path) })
         #expect(RPCMethod(gatewayPath: path) == nil)
-    }
-
-    @Test func veryLongPathsLeadNowhere() {
-        Bytes([UInt8](repeating: 0x2f, count: 100_000)).withUnsafeBytes { #expect(RPCMethod(path: $0) == nil) }
     }
 
     @Test func streamsAreMarked() {

@@ -1,3 +1,4 @@
+import IOInterfaces
 import Logging
 import Membership
 import Primitives
@@ -6,7 +7,8 @@ import Synchronization
 import Wire
 
 /// The always-on comparison of states: members tell each other the hashes of their states at shared indexes with every
-/// probe. The leader, where all comparisons meet, raises the alarm CORRUPT for who differs from the majority.
+/// probe. Each compares what it hears; the leader raises the alarm CORRUPT for who differs, and who differs says so in
+/// its log.
 ///
 /// Any thread.
 final class ConsistencyCheck: Sendable {
@@ -15,8 +17,7 @@ final class ConsistencyCheck: Sendable {
     private static let markBytes = 12
 
     private let context: ServerContext
-    /// What the others told last.
-    private let told = Mutex<[MemberID: [StateHashMark]]>([:])
+    private let comparison = Mutex(StateComparison())
 
     init(context: ServerContext) { self.context = context }
 
@@ -31,57 +32,40 @@ final class ConsistencyCheck: Sendable {
         }
     }
 
-    /// Takes in what another member tells; on the leader an alarm may follow.
+    /// Takes in what another member tells; an alarm may follow.
     func compare(with member: MemberID, _ bytes: Bytes) {
         guard let theirs = Self.decode(bytes) else { return }
-        let told = told.withLock { told in
-            told[member] = theirs
-            return told
-        }
         let own = context.identity.memberID
-        guard context.leader.load(ordering: .relaxed) == own.rawValue else { return }
+        let isLeader = context.leader.load(ordering: .relaxed) == own.rawValue
         let state = context.stateMachine.published.withLock { $0 }
-        let voters = state.members.filter { !$0.isLearner }.map(\.id)
-        var marks = told.filter { id, _ in state.members.contains { $0.id == id } }
-        marks[own] = context.stateMachine.hashes.marks
-        for suspect in Self.suspects(marks, voters: voters, leader: own) {
-            if state.alarms.contains(where: { $0.kind == .corrupt && $0.member == suspect.member }) { continue }
-            raiseAlarm(suspect.member, at: suspect.index)
+        let now = context.clock.now()
+        let findings = comparison.withLock { comparison in
+            comparison.hear(
+                theirs, from: member, own: (own, context.stateMachine.hashes.marks), isLeader: isLeader, state, now: now
+            )
         }
+        for suspect in findings.news { log(suspect) }
+        for suspect in findings.accused { raiseAlarm(suspect.member) }
     }
 
-    /// Who differs from what most voters have in common, at the newest index that tells.
-    ///
-    /// Nobody is blamed before a majority of the voters agrees; when all have spoken and there is none (of two, one
-    /// differs), it is not the leader that is blamed, as in etcd.
-    static func suspects(
-        _ marks: [MemberID: [StateHashMark]], voters: [MemberID], leader: MemberID
-    ) -> [(member: MemberID, index: LogIndex)] {
-        let members = marks.keys.sorted()
-        var suspects: [MemberID: LogIndex] = [:]
-        let indexes = Set(marks.values.joined().map(\.index)).sorted()
-        for index in indexes {
-            var groups: [UInt32: [MemberID]] = [:]
-            for member in members {
-                guard let mark = marks[member]?.first(where: { $0.index == index }) else { continue }
-                groups[mark.hash, default: []].append(member)
-            }
-            guard groups.count > 1 else { continue }
-            let votes = groups.mapValues { $0.count { voters.contains($0) } }
-            let spoken = votes.values.reduce(0, +)
-            let right =
-                votes.first { $0.value * 2 > voters.count }?.key
-                ?? (spoken == voters.count ? groups.first { $0.value.contains(leader) }?.key : nil)
-            guard let right else { continue }
-            for (hash, members) in groups where hash != right { for member in members { suspects[member] = index } }
-        }
-        return suspects.sorted { $0.key < $1.key }.map { ($0.key, $0.value) }
-    }
-
-    private func raiseAlarm(_ member: MemberID, at index: LogIndex) {
+    private func log(_ suspect: StateSuspect) {
+        let own = context.identity.memberID
+        let id = suspect.member.hex
+        let who = suspect.member == own ? "the state of this member" : "the state of a member"
+        let verdict =
+            suspect.isProven
+            ? "\(who) differs from the others': it refuses its clients until it is replaced"
+            : "\(who) differs from another's and no majority tells which is right: all that differ refuse their clients "
+                + "until the wrong ones are replaced"
+        let remedy =
+            "To replace it: etcdctl member remove \(id); delete its data directory; etcdctl member add NAME "
+            + "--peer-urls=URL; start it with --initial-cluster-state existing"
         context.logger.critical(
-            "members have different states: raising the alarm CORRUPT; remove the member, delete its data, add it again",
-            metadata: ["member": "\(member.hex)", "index": "\(index.rawValue)"])
+            "\(verdict). \(remedy)",
+            metadata: ["member": "\(id)", "since-index": "\(suspect.first.rawValue)"])
+    }
+
+    private func raiseAlarm(_ member: MemberID) {
         let request = AlarmRequest(
             action: StateMachine.AlarmAction.activate, memberID: member.rawValue, alarm: AlarmKind.corrupt.rawValue)
         context.proposeInternally(fieldNumber: InternalRaftRequest.FieldNumber.alarm, body: request.encoded())

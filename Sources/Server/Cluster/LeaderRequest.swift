@@ -89,13 +89,15 @@ struct LeaderCalls {
 
     /// - Parameter action: called once, now or later on the same loop; with `.notLeader` when this member does not lead.
     func run(_ request: LeaderRequest, _ body: Bytes, then action: @escaping (Result<Bytes, RPCStatus>) -> Void) {
+        // A leader with a wrong state is about to hand over; who leads then knows the leases.
+        let isCorrupt = context.isCorrupt.load(ordering: .relaxed)
         switch request {
-        case .leaseRenew:
-            // A leader that slept, or lost the others, may have been replaced without knowing it, and the next one counts
-            // the leases' time from its own beginning: only who still leads after the renewal may promise the full time.
-            let answer = renew(body)
-            guard case .success = answer else { return action(answer) }
-            linearized(action) { answer }
+        case .leaseRenew, .leaseTimeToLive, .leaseLeases:
+            if isCorrupt { return action(.failure(RPCStatus(.notLeader))) }
+        case .memberAdd, .memberRemove, .memberUpdate, .memberPromote: break
+        }
+        switch request {
+        case .leaseRenew: renew(body, then: action)
         case .leaseTimeToLive: linearized(action) { timeToLive(body) }
         case .leaseLeases:
             linearized(action) {
@@ -113,8 +115,31 @@ struct LeaderCalls {
         state.linearize { error in action(error.map { .failure(RPCStatus($0)) } ?? body()) }
     }
 
-    private func renew(_ body: Bytes) -> Result<Bytes, RPCStatus> {
-        guard let ids = LeaderRequest.unpack(body) else { return .failure(RPCStatus(.malformed)) }
+    /// Renews leases, and answers once it is confirmed that this member has led all the while. One that slept, or lost the
+    /// others, may have been replaced without knowing it; the next one counts the leases' time from its own beginning, and
+    /// may know leases that this one never saw.
+    private func renew(_ body: Bytes, then action: @escaping (Result<Bytes, RPCStatus>) -> Void) {
+        guard let ids = LeaderRequest.unpack(body) else { return action(.failure(RPCStatus(.malformed))) }
+        let term = context.term.load(ordering: .relaxed)
+        guard let first = renew(ids) else { return action(.failure(RPCStatus(.notLeader))) }
+        linearized(action) {
+            // A leader of a term that has stepped down does not lead again in that term.
+            guard context.lessor.isPrimary, context.term.load(ordering: .relaxed) == term else {
+                return .failure(RPCStatus(.notLeader))
+            }
+            guard first.contains(0) else { return .success(LeaderRequest.pack(first)) }
+            // Another member may have applied and acknowledged a grant that this one had not applied: with a slow disk a
+            // leader is behind the others. Such a lease is asked for once more, so that its renewal is confirmed, too.
+            guard let second = renew(ids) else { return .failure(RPCStatus(.notLeader)) }
+            let answers = zip(first, second).map { before, now in
+                before == 0 && now != 0 ? LeaderRequest.pendingRenewal : before
+            }
+            return .success(LeaderRequest.pack(answers))
+        }
+    }
+
+    /// The answer for each lease; nil on a member that does not lead.
+    private func renew(_ ids: [Int64]) -> [Int64]? {
         var answers: [Int64] = []
         answers.reserveCapacity(ids.count)
         let now = context.clock.now()
@@ -126,11 +151,11 @@ struct LeaderCalls {
                 }
             } catch {
                 // An unknown lease is answered with 0; a member that does not lead cannot tell.
-                guard error == .notFound else { return .failure(RPCStatus(.notLeader)) }
+                guard error == .notFound else { return nil }
                 answers.append(0)
             }
         }
-        return .success(LeaderRequest.pack(answers))
+        return answers
     }
 
     private func timeToLive(_ body: Bytes) -> Result<Bytes, RPCStatus> {

@@ -56,8 +56,11 @@ package final class HTTPEndpoints: HTTPResponder {
     private func health(_ query: Query, _ reply: HTTPReply) {
         let context = state.context
         let excluded = query.values("exclude")
+        // Another member's CORRUPT is none of this one's: it serves.
+        let isCorrupt = context.isCorrupt.load(ordering: .relaxed)
         let alarms = context.stateMachine.published.withLock { $0.alarms }
-        if let alarm = alarms.first(where: { !excluded.contains($0.kind.name) }) {
+        let counting = alarms.filter { $0.kind != .corrupt || isCorrupt }
+        if let alarm = counting.first(where: { !excluded.contains($0.kind.name) }) {
             return sendHealth("ALARM \(alarm.kind.name)", reply)
         }
         if context.leader.load(ordering: .relaxed) == 0, !query.isTrue("serializable") {
@@ -111,7 +114,7 @@ private enum ProbeCheck {
     /// Why a check fails, or nil.
     static func failure(of name: String, _ context: ServerContext, linearization: RequestError?) -> String? {
         switch name {
-        case "data_corruption": context.corruptAlarm.load(ordering: .relaxed) ? "alarm activated: CORRUPT" : nil
+        case "data_corruption": context.isCorrupt.load(ordering: .relaxed) ? "alarm activated: CORRUPT" : nil
         case "non_learner":
             context.isLearner.load(ordering: .relaxed) ? "this member is a learner: it has no vote yet" : nil
         case "linearizable_read": linearization.map { RPCStatus($0).message }

@@ -33,8 +33,6 @@ final class ApplyThread {
     private static let silentBytesMax = 1 << 20
     /// Bytes waiting for the backend from which on it is woken; below, it looks by itself.
     private static let persistBytes = 16 << 20
-    /// The share of the quota, in percent, below which the NOSPACE alarm clears itself.
-    private static let clearPercent = 95
 
     private let context: ServerContext
     private let stateMachine: StateMachine
@@ -193,9 +191,8 @@ final class ApplyThread {
         let liveBytes = numbers.liveBytes
         if numbers.unpersistedBytes >= Self.persistBytes { context.backendSignal.raise() }
         context.liveBytes.store(liveBytes, ordering: .relaxed)
-        let quota = context.configuration.quotaBytes
         guard context.noSpaceAlarm.load(ordering: .relaxed), now >= nextAlarmProposal,
-            quota < 0 || Int64(liveBytes) < quota / 100 * Int64(Self.clearPercent)
+            context.quota.hasRoom(liveBytes: liveBytes)
         else { return }
         nextAlarmProposal = now + 1_000_000_000
         let request = AlarmRequest(
@@ -204,7 +201,7 @@ final class ApplyThread {
         context.proposeInternally(fieldNumber: InternalRaftRequest.FieldNumber.alarm, body: request.encoded())
         context.logger.info(
             "clearing alarm NOSPACE: there is room again",
-            metadata: ["live-bytes": "\(liveBytes)", "quota-bytes": "\(quota)"])
+            metadata: ["live-bytes": "\(liveBytes)", "quota-bytes": "\(context.quota.bytes)"])
     }
 
     /// One step of physical compaction. True when the next may follow at once.

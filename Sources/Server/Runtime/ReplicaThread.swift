@@ -29,6 +29,8 @@ final class ReplicaThread {
     private var lastFault: RaftError?
     /// The lessor has been told that this member leads.
     private var isLeasePrimary = false
+    /// Leases run out faster than a tick proposes their end: the applied ones make room for the next.
+    private var isRevoking = false
     /// Nil until the member serves: what has to be applied before, and whom to tell then.
     private var startsAt: LogIndex?
     private let onStarted: () -> Void
@@ -65,14 +67,20 @@ final class ReplicaThread {
             let now = context.clock.now()
             let patience = min(nextTick > now ? nextTick - now : 0, log?.patienceNanoseconds ?? .max)
             guard context.replicaInbox.takeAll(into: &batch, waiting: patience) else { break }
+            var hasApplied = false
             for event in batch {
-                if case .applied(let index) = event { applied = index }
+                if case .applied(let index) = event {
+                    applied = index
+                    hasApplied = true
+                }
                 replica.handle(event)
             }
             let after = context.clock.now()
+            if hasApplied, isRevoking { revokeExpired(now: after) }
             if after >= nextTick {
                 watchDisk(now: after)
                 if context.isStopping.load(ordering: .relaxed) { handOver() }
+                if context.isCorrupt.load(ordering: .relaxed) { yieldLeadership() }
                 replica.handle(.tick)
                 housekeeping(now: after)
                 // After a stall the lost ticks are not made up for: time that nobody could use is not silence of others.
@@ -134,6 +142,24 @@ final class ReplicaThread {
         replica.handle(.transferLeadership(to: replica.transferCandidate))
     }
 
+    /// A leader whose state differs from the others' lets one lead whose state does not, and when that fails, steps down.
+    /// When the others' are no better it leads on, so that alarms and members can be managed.
+    private func yieldLeadership() {
+        guard replica.isLeader, replica.transferTarget == .none else { return }
+        let state = context.stateMachine.published.withLock { $0 }
+        let successor = replica.progress
+            .filter { member, progress in
+                member != replica.id && !progress.isLearner && progress.recentlyActive && !state.isCorrupt(member)
+            }
+            .max { $0.progress.match < $1.progress.match }
+        guard let successor else { return }
+        context.logger.error(
+            "this leader's state differs from the others': handing leadership over",
+            metadata: ["to": "\(successor.member.hex)"])
+        replica.handle(.transferLeadership(to: successor.member))
+        replica.handle(.abdicate)
+    }
+
     /// A leader whose disk stalls for longer than an election timeout lets another one lead. This thread does no I/O while
     /// there are peers, so it can watch who does.
     private func watchDisk(now: UInt64) {
@@ -145,7 +171,7 @@ final class ReplicaThread {
                 "the log's disk does not answer: handing leadership over",
                 metadata: ["stalled-ms": "\((now - since) / 1_000_000)"])
         }
-        replica.handle(.diskStalled)
+        replica.handle(.abdicate)
     }
 
     /// The inboxes below are sized beyond what Raft's own limits let pass.
@@ -232,10 +258,9 @@ final class ReplicaThread {
             indexes.removeAll(keepingCapacity: true)
             for (member, progress) in progress { indexes[member] = progress.match }
         }
-        guard replica.isReadyLeader else { return }
-        for id in context.lessor.expired(now: now) {
-            propose(InternalRaftRequest.FieldNumber.leaseRevoke, LeaseRevokeRequest(id: id.rawValue).encoded())
-        }
+        // A wrong state must not end leases.
+        guard replica.isReadyLeader, !context.isCorrupt.load(ordering: .relaxed) else { return }
+        isRevoking = revokeExpired(now: now) || context.lessor.isRevoking
         let due = context.lessor.checkpointsDue(now: now)
         if !due.isEmpty {
             let checkpoints = due.map {
@@ -248,6 +273,17 @@ final class ReplicaThread {
         if let revision = autoCompactor.due(now: now, currentRevision: context.store.currentRevision) {
             propose(InternalRaftRequest.FieldNumber.compaction, CompactionRequest(revision: revision).encoded())
         }
+    }
+
+    /// Proposes the end of leases that ran out; few at a time, so that they do not crowd out what clients ask for.
+    @discardableResult
+    private func revokeExpired(now: UInt64) -> Bool {
+        guard isLeasePrimary, !context.isCorrupt.load(ordering: .relaxed) else { return false }
+        let expired = context.lessor.expired(now: now)
+        for id in expired {
+            propose(InternalRaftRequest.FieldNumber.leaseRevoke, LeaseRevokeRequest(id: id.rawValue).encoded())
+        }
+        return !expired.isEmpty
     }
 
     private func propose(_ fieldNumber: UInt32, _ body: Bytes) {

@@ -14,6 +14,7 @@ package import Synchronization
 /// numbers that one thread publishes and others read.
 package final class ServerContext: Sendable {
     package let configuration: ServerConfiguration
+    package let quota: SpaceQuota
     package let identity: StateMachine.Identity
     package let store: Store
     /// What the store persists to: its images are sent to members that are far behind.
@@ -55,7 +56,8 @@ package final class ServerContext: Sendable {
     package let appliedIndex: Atomic<UInt64>
     package let liveBytes = Atomic<Int>(0)
     package let noSpaceAlarm = Atomic<Bool>(false)
-    package let corruptAlarm = Atomic<Bool>(false)
+    /// An alarm CORRUPT names this member: it refuses its clients.
+    package let isCorrupt = Atomic<Bool>(false)
 
     /// This member has no vote yet: it serves little.
     package let isLearner = Atomic<Bool>(false)
@@ -79,6 +81,7 @@ package final class ServerContext: Sendable {
         logQueue: LogQueue, wallClockMilliseconds: UInt64, onLifeEnd: @escaping @Sendable (LifeEnd) -> Void
     ) {
         self.configuration = configuration
+        quota = SpaceQuota(bytes: configuration.quotaBytes)
         identity = core.identity
         store = core.store
         self.backend = backend
@@ -122,10 +125,19 @@ package final class ServerContext: Sendable {
 
     /// Takes the alarms' state from the state machine.
     package func publishAlarms() {
-        let alarms = stateMachine.published.withLock { $0.alarms }
-        noSpaceAlarm.store(alarms.contains { $0.kind == .noSpace }, ordering: .releasing)
-        corruptAlarm.store(alarms.contains { $0.kind == .corrupt }, ordering: .releasing)
+        let state = stateMachine.published.withLock { $0 }
+        noSpaceAlarm.store(state.alarms.contains { $0.kind == .noSpace }, ordering: .releasing)
+        let names = state.isCorrupt(identity.memberID)
+        let before = isCorrupt.exchange(names, ordering: .acquiringAndReleasing)
+        guard names != before else { return }
+        if names {
+            logger.critical("alarm CORRUPT names this member: it refuses its clients", metadata: ownName)
+        } else {
+            logger.warning("alarm CORRUPT does not name this member any more: it serves", metadata: ownName)
+        }
     }
+
+    private var ownName: Logger.Metadata { ["member": "\(identity.memberID.hex)"] }
 
     /// An identity for a request of the server itself: nobody waits for its answer.
     package func internalRequestID() -> UInt64 {

@@ -7,27 +7,6 @@ import Wire
 
 /// Whether a write may go into the log. What does not grow the store always may. Source: etcd-behaviour, section 3.
 enum Admission {
-    /// What a put costs beside key and value, in bytes, as the quota counts it.
-    private static let putOverheadBytes = 256
-    static let leaseCostBytes = 64
-
-    static func cost(_ request: PutRequestView) -> Int {
-        putOverheadBytes + request.key.count + request.value.count
-    }
-
-    /// The costlier branch counts.
-    static func cost(_ request: TxnRequestView) -> Int { max(cost(request.success), cost(request.failure)) }
-
-    private static func cost(_ operations: [RequestOpView]) -> Int {
-        operations.reduce(0) { sum, operation in
-            switch operation {
-            case .put(let request): sum + cost(request)
-            case .txn(let request): sum + cost(request)
-            case .range, .deleteRange, .empty: sum
-            }
-        }
-    }
-
     /// Lets a request pass that grows the store by `growth` bytes, or raises the NOSPACE alarm and refuses it.
     static func admit(growth: Int, context: ServerContext) throws(RequestError) {
         guard growth > 0 else { return }
@@ -36,9 +15,8 @@ enum Admission {
         {
             throw .noSpace
         }
-        let quota = context.configuration.quotaBytes
         let liveBytes = context.liveBytes.load(ordering: .relaxed)
-        guard quota >= 0, Int64(liveBytes) + Int64(growth) > quota else { return }
+        guard context.quota.isExceeded(liveBytes: liveBytes, growth: growth) else { return }
         raiseAlarm(context, liveBytes: liveBytes)
         throw .noSpace
     }

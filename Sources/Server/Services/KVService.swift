@@ -40,7 +40,6 @@ struct KVService {
 
     private func answer(_ call: RPCCall, _ request: RangeRequestView) {
         do throws(RequestError) {
-            if context.corruptAlarm.load(ordering: .relaxed) { throw .corrupt }
             var plan = try plan(request)
             let header = state.header(revision: plan.headerRevision)
             let prefixSize = RangeResponseCodec.prefixSize(header: header)
@@ -69,6 +68,8 @@ struct KVService {
 
     /// Plans a range, sorting the store's errors into refusals and the end of the process.
     func plan(_ request: RangeRequestView) throws(RequestError) -> RangePlan {
+        // The alarm may have come while the read waited for its index.
+        if context.isCorrupt.load(ordering: .relaxed) { throw .corrupt }
         do throws(StoreError) {
             return try state.reader.plan(RangeQuery(request))
         } catch {
@@ -89,7 +90,7 @@ struct KVService {
         do throws(RequestError) {
             let request = try RequestChecks.put(message)
             try Admission.admit(
-                growth: Admission.cost(request), context: context)
+                growth: SpaceQuota.cost(request), context: context)
             state.propose(call, fieldNumber: InternalRaftRequest.FieldNumber.put, body: message)
         } catch {
             call.fail(RPCStatus(error))
@@ -118,7 +119,7 @@ struct KVService {
                     state.readOnly(call, request: copy)
                 }
             }
-            try Admission.admit(growth: Admission.cost(request), context: context)
+            try Admission.admit(growth: SpaceQuota.cost(request), context: context)
             state.propose(call, fieldNumber: InternalRaftRequest.FieldNumber.txn, body: message)
         } catch {
             call.fail(RPCStatus(error))

@@ -18,7 +18,7 @@ struct LeaseService {
     func grant(_ call: RPCCall, _ message: UnsafeRawBufferPointer) {
         do throws(RequestError) {
             guard var request = try? LeaseGrantRequest(decoding: message) else { throw .malformed }
-            try Admission.admit(growth: Admission.leaseCostBytes, context: context)
+            try Admission.admit(growth: SpaceQuota.leaseCostBytes, context: context)
             if request.id == 0 {
                 // Every member must grant the same lease, so the identity is drawn before the request goes into the log.
                 request.id = Int64(bitPattern: context.internalRequestID() & 0x7fff_ffff_ffff_ffff)

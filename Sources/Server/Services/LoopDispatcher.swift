@@ -100,6 +100,13 @@ package final class LoopDispatcher: RPCDispatcher {
             default: return .notSupportedForLearner
             }
         }
+        if context.isCorrupt.load(ordering: .relaxed) {
+            // Alarms and members stay manageable, and leases are the leader's, who is another.
+            switch method {
+            case .range, .put, .deleteRange, .txn, .compact, .leaseGrant, .leaseRevoke: return .corrupt
+            default: break
+            }
+        }
         guard context.leader.load(ordering: .relaxed) == 0, call.requiresLeader else { return nil }
         return .noLeader
     }
@@ -110,6 +117,7 @@ package final class LoopDispatcher: RPCDispatcher {
         if context.isLearner.load(ordering: .relaxed), method != .snapshot, method != .healthWatch {
             return .notSupportedForLearner
         }
+        if context.isCorrupt.load(ordering: .relaxed), method == .watch || method == .rangeStream { return .corrupt }
         guard call.requiresLeader else { return nil }
         if context.leader.load(ordering: .relaxed) == 0 { return .noLeader }
         state.leaderStreams.append(call)

@@ -31,6 +31,8 @@ package final class LoopState {
     private var timeouts = Deque<(id: UInt64, deadline: NIODeadline)>()
     /// Streams that are to fail when there is no leader for three election timeouts.
     var leaderStreams: [RPCCall] = []
+    /// Ends each open watch stream with a status, by the stream's object.
+    var watchCalls: [ObjectIdentifier: (RPCStatus) -> Void] = [:]
     private var lastLeader = MemberID.none
     /// Who waits for a certain member to lead, and until when.
     private var leaderWaiters: [LeaderWaiter] = []
@@ -202,6 +204,12 @@ package final class LoopState {
         for call in streams { call.fail(RPCStatus(.noLeader)) }
     }
 
+    /// Ends all watches once this member's state is known to differ from the others': clients go elsewhere.
+    private func endWatchesIfCorrupt() {
+        guard !watchCalls.isEmpty, context.isCorrupt.load(ordering: .relaxed) else { return }
+        for end in Array(watchCalls.values) { end(RPCStatus(.corrupt)) }
+    }
+
     /// Has a transaction without writes answered by the apply thread.
     func readOnly(_ call: RPCCall, request: Bytes) {
         let id = makeID()
@@ -277,6 +285,7 @@ package final class LoopState {
         }
         releaseLeaderWaiters()
         endLeaderStreams()
+        endWatchesIfCorrupt()
         // Waiters whose client has gone would otherwise stay until the sweep is done.
         sweepWaiters.removeAll { !$0.call.isLive }
         hub.tick(now: context.clock.now())

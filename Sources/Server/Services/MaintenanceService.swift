@@ -129,7 +129,9 @@ struct MaintenanceService {
     func healthWatch(_ call: RPCCall) -> any RPCStreamHandler { HealthWatch(call: call, service: self) }
 
     private var health: UInt64 {
-        let serves = context.leader.load(ordering: .relaxed) != 0 && !context.isStopping.load(ordering: .relaxed)
+        let serves =
+            context.leader.load(ordering: .relaxed) != 0 && !context.isStopping.load(ordering: .relaxed)
+            && !context.isCorrupt.load(ordering: .relaxed)
         return serves ? Self.serving : Self.notServing
     }
 

@@ -25,6 +25,7 @@ private final class WatchCall: RPCStreamHandler, WatchStreamSink {
         self.call = call
         self.state = state
         stream = state.hub.openStream(sink: self)
+        state.watchCalls[ObjectIdentifier(self)] = { [unowned self] in self.end($0) }
         state.inbox.hasWatches.store(true, ordering: .releasing)
     }
 
@@ -61,6 +62,7 @@ private final class WatchCall: RPCStreamHandler, WatchStreamSink {
         guard let stream else { return }
         self.stream = nil
         stream.close()
+        state.watchCalls[ObjectIdentifier(self)] = nil
         if state.hub.counters.streams == 0 { state.inbox.hasWatches.store(false, ordering: .releasing) }
     }
 

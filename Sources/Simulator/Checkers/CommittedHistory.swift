@@ -84,9 +84,10 @@ package final class CommittedHistory {
     ///
     /// - Parameters:
     ///   - id: the request's identity as the state machine found it; 0 when there is none.
+    ///   - checksAnswer: false for a member whose state is known to be wrong, or that keeps what it would answer.
     ///   - answer: gives what the member answered, when told the request.
     package func apply(
-        _ entry: Entry, id: UInt64, seenTerm: Term, answer: (Request) -> Answer?
+        _ entry: Entry, id: UInt64, seenTerm: Term, checksAnswer: Bool = true, answer: (Request) -> Answer?
     ) throws(Violation) -> Bool {
         let isNew = entry.index == lastIndex.advanced(by: 1)
         if isNew { try append(entry, id: id, seenTerm: seenTerm) }
@@ -98,7 +99,9 @@ package final class CommittedHistory {
                 "entry \(entry.index.rawValue) of term \(entry.term.rawValue) is applied where another member has "
                     + "applied one of term \(item.term.rawValue)")
         }
-        guard let request = proposed[id]?.request, entry.kind == .normal, !entry.payload.isEmpty else { return isNew }
+        guard checksAnswer, let request = proposed[id]?.request, entry.kind == .normal, !entry.payload.isEmpty else {
+            return isNew
+        }
         guard let given = answer(request) else {
             throw complaint("the answer to request \(id) is not one to \(request)")
         }
@@ -108,6 +111,9 @@ package final class CommittedHistory {
         }
         return isNew
     }
+
+    /// A member was removed by the newest entry.
+    package func removed(_ member: MemberID) { model.forget(member) }
 
     private func append(_ entry: Entry, id: UInt64, seenTerm: Term) throws(Violation) {
         var answer = Answer(.done, revision: 0)

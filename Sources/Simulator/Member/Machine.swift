@@ -46,6 +46,16 @@ final class Machine {
     var appliedTurns = 0
     /// Whether something was done to this machine that explains a start that fails.
     var isHarmed = false
+    /// A bit of its log has flipped since its process last ran.
+    var logDamage: LogDamage?
+    /// A bit of a stored record has flipped.
+    var isRecordFlipped = false
+    /// Records that the planted bug `trust-records` serves with a flipped bit.
+    let flippedRecords = FlippedRecords()
+    /// Its data is damaged, and it does not start any more: the operator replaces it.
+    var isBroken = false
+    /// Its state is wrong from this entry on.
+    var wrongSince: LogIndex?
     /// The snapshot it is receiving.
     var incomingTransfer: Int?
     /// A fault that made its disk full.
@@ -92,7 +102,12 @@ final class Machine {
         life += 1
         scheduled = Array(repeating: false, count: scheduled.count)
         try fileSystem.createDirectory(Self.dataDirectory)
-        let opened: any Backend = bug == .lateAppliedIndex ? LateIndexBackend(backend) : backend
+        let opened: any Backend =
+            switch bug {
+            case .lateAppliedIndex: LateIndexBackend(backend)
+            case .trustRecords: TrustingBackend(backend, flippedRecords)
+            default: backend
+            }
         let core = try ServerCore.open(options, fileSystem: fileSystem, backend: opened, random: &random)
         driver = MemberDriver(
             core: core, now: now, firstInternalID: internalIDs, bug: bug, random: PRNG(seed: random.next()))

@@ -1,20 +1,21 @@
 import Leasing
-import MVCC
-import Primitives
-import RaftCore
-import Replica
-import ServerCore
-import StateMachine
+package import MVCC
+package import Primitives
+package import RaftCore
+package import Replica
+package import ServerCore
+package import StateMachine
+import Synchronization
 import Wire
-import WriteAheadLog
+package import WriteAheadLog
 
 /// Whose turn it is inside a member.
-enum MemberTurn: Int, CaseIterable, Sendable {
-    case replica, tick, log, idleLog, apply, backend, sweep, watch
+package enum MemberTurn: Int, CaseIterable, Sendable {
+    case replica, tick, log, idleLog, apply, backend, sweep, watch, scrub
 }
 
 /// What stops a member: production ends the process with the same error.
-enum MemberStop: Error {
+package enum MemberStop: Error {
     case log(WALError)
     case store(StoreError)
 }
@@ -24,33 +25,39 @@ enum MemberStop: Error {
 /// decides which owner's turn it is and how much of its inbox it takes.
 ///
 /// Owner: the simulation's thread.
-final class MemberDriver {
+package final class MemberDriver {
     /// One heartbeat interval, in nanoseconds.
-    static let tickNanoseconds: UInt64 = 100_000_000
+    package static let tickNanoseconds: UInt64 = 100_000_000
 
     /// What was applied, for whoever checks it.
-    struct AppliedEntry {
-        let entry: Entry
-        let result: Applied
+    package struct AppliedEntry {
+        package let entry: Entry
+        package let result: Applied
     }
 
     /// What left the member since it was last taken.
-    struct Output {
-        var messages: [Message] = []
-        var applied: [AppliedEntry] = []
-        var dropped: [UInt64] = []
+    package struct Output {
+        package var messages: [Message] = []
+        package var applied: [AppliedEntry] = []
+        package var dropped: [(id: UInt64, error: ProposalError)] = []
         /// Contexts of reads that may be answered, and of those that are refused.
-        var readable: [UInt64] = []
-        var refused: [UInt64] = []
+        package var readable: [UInt64] = []
+        package var refused: [UInt64] = []
         /// What the member proposed of itself.
-        var internalProposals: [Proposal] = []
+        package var internalProposals: [Proposal] = []
         /// What the disk has synced, in order.
-        var synced: [[Entry]] = []
+        package var synced: [[Entry]] = []
         /// The first entries of batches that the disk was asked to write, whatever became of that.
-        var attempted: [LogIndex] = []
-        var logReads = 0
+        package var attempted: [LogIndex] = []
+        package var logReads = 0
         /// Messages that prove that durable entries were lost.
-        var faults: [RaftError] = []
+        package var faults: [RaftError] = []
+        /// The entry that `alter` changed, if it did.
+        package var alteredAt: LogIndex?
+        /// Whom this member, as the leader, says to differ.
+        package var accused: [StateSuspect] = []
+
+        package init() {}
     }
 
     enum LogItem {
@@ -64,19 +71,19 @@ final class MemberDriver {
         case read(context: UInt64, index: LogIndex)
     }
 
-    let core: ServerCore
+    package let core: ServerCore
     let bug: PlantedBug?
     /// The member's own monotonic clock, in nanoseconds.
-    var now: UInt64
-    private(set) var nextTick: UInt64
+    package var now: UInt64
+    package private(set) var nextTick: UInt64
     /// Whether the replica's turn writes the log, as on a member that has no others yet.
     private(set) var writesLogItself: Bool
     /// Linearizable reads need nobody else: as published at the end of the replica's last turn.
     private(set) var servesReadsLocally = false
     /// When the log's owner began to write what it has not finished; nil when it is idle.
     var logBusySince: UInt64?
-    private var hasBegun = false
-    var output = Output()
+    private var hasBegun: Bool
+    package var output = Output()
 
     var replicaInbox: [ReplicaEvent] = []
     var logInbox: [LogItem] = []
@@ -91,16 +98,34 @@ final class MemberDriver {
     private var nextInternalID: UInt64
     private var random: PRNG
 
-    private(set) var isLeader = false
+    package private(set) var isLeader = false
     /// The lessor knows deadlines.
     private(set) var isPrimary = false
     /// The log found the disk full and waits for room.
-    var isLogFull = false
+    package var isLogFull = false
+    /// The log's disk hangs: its own owner's turn does nothing.
+    package var isLogStalled = false
+
+    /// What the member may hold.
+    var quota = SpaceQuota(bytes: -1)
+    /// Stored records are looked at in the background.
+    var scrubs = false
+    /// A fault to make: the payload that the state machine gets in place of an entry's own, nil when the entry is not
+    /// suitable. Asked until it gives one.
+    var alter: ((Entry) -> Bytes?)?
+    private var comparison = StateComparison()
+    private var nextAlarmProposal: UInt64 = 0
+    private var scrubbed: Revision?
 
     /// - Parameters:
     ///   - now: what the member's clock shows.
     ///   - firstInternalID: identities of requests that this process proposes itself begin here.
-    init(core: ServerCore, now: UInt64, firstInternalID: UInt64, bug: PlantedBug?, random: PRNG) {
+    ///   - begins: the replica starts with its owner's first turn, and a sole voter leads at once.
+    package init(
+        core: ServerCore, now: UInt64, firstInternalID: UInt64, bug: PlantedBug? = nil, random: PRNG,
+        begins: Bool = true
+    ) {
+        hasBegun = !begins
         self.core = core
         self.now = now
         self.bug = bug
@@ -112,11 +137,11 @@ final class MemberDriver {
 
     // MARK: From outside
 
-    func propose(_ proposal: Proposal) { replicaInbox.append(.propose(proposal)) }
+    package func propose(_ proposal: Proposal) { replicaInbox.append(.propose(proposal)) }
 
-    func deliver(_ event: ReplicaEvent) { replicaInbox.append(event) }
+    package func deliver(_ event: ReplicaEvent) { replicaInbox.append(event) }
 
-    func read(context: UInt64) {
+    package func read(context: UInt64) {
         let answersAlone: Bool =
             switch bug {
             case .readWithoutQuorum: isLeader
@@ -130,17 +155,82 @@ final class MemberDriver {
         }
     }
 
+    /// An alarm CORRUPT names this member, as far as it has applied: it refuses its clients.
+    var isCorrupt: Bool {
+        bug != .serveCorrupt && core.stateMachine.published.withLock { $0.isCorrupt(core.identity.memberID) }
+    }
+
+    /// The event loop's look at a request before it goes to the replica: whether it may grow the store.
+    func admits(_ payload: Bytes) -> Bool {
+        let growth = Self.growth(payload)
+        guard growth > 0 else { return true }
+        let alarms = core.stateMachine.published.withLock { $0.alarms }
+        if alarms.contains(where: { $0.kind == .noSpace }) { return false }
+        guard quota.isExceeded(liveBytes: core.store.numbers().liveBytes, growth: growth) else { return true }
+        proposeAlarm(StateMachine.AlarmAction.activate, core.identity.memberID, .noSpace)
+        return false
+    }
+
+    private static func growth(_ payload: Bytes) -> Int {
+        payload.withUnsafeBytes { bytes in
+            guard let request = try? InternalRaftRequestView(decoding: bytes) else { return 0 }
+            switch request.body {
+            case .put(let bytes): return (try? PutRequestView(decoding: bytes)).map { SpaceQuota.cost($0) } ?? 0
+            case .txn(let bytes): return (try? TxnRequestView(decoding: bytes)).map { SpaceQuota.cost($0) } ?? 0
+            case .leaseGrant: return SpaceQuota.leaseCostBytes
+            default: return 0
+            }
+        }
+    }
+
+    /// What another member says of its state: the probe of production.
+    func hear(_ marks: [StateHashMark], from member: MemberID) {
+        let state = core.stateMachine.published.withLock { $0 }
+        let findings = comparison.hear(
+            marks, from: member, own: (core.identity.memberID, core.stateMachine.hashes.marks), isLeader: isLeader,
+            state, now: now)
+        guard bug != .ignoreDifferences else { return }
+        output.accused += findings.accused
+        for suspect in findings.accused {
+            proposeAlarm(StateMachine.AlarmAction.activate, suspect.member, .corrupt)
+        }
+    }
+
+    private func proposeAlarm(_ action: Int32, _ member: MemberID, _ kind: AlarmKind) {
+        let request = AlarmRequest(action: action, memberID: member.rawValue, alarm: kind.rawValue)
+        nextInternalID += 1
+        let payload = InternalRaftRequest.encode(
+            id: nextInternalID, fieldNumber: InternalRaftRequest.FieldNumber.alarm, body: request.encoded())
+        let proposal = Proposal(id: nextInternalID, payload: payload)
+        output.internalProposals.append(proposal)
+        replicaInbox.append(.propose(proposal))
+    }
+
+    /// Clears this member's NOSPACE once there is room again.
+    private func watchQuota() {
+        guard bug != .keepNoSpace, now >= nextAlarmProposal else { return }
+        let alarms = core.stateMachine.published.withLock { $0.alarms }
+        guard alarms.contains(Alarm(member: core.identity.memberID, kind: .noSpace)),
+            quota.hasRoom(liveBytes: core.store.numbers().liveBytes)
+        else { return }
+        nextAlarmProposal = now + 1_000_000_000
+        proposeAlarm(StateMachine.AlarmAction.deactivate, core.identity.memberID, .noSpace)
+    }
+
     /// Whether the owner has anything to do.
-    func hasWork(_ turn: MemberTurn) -> Bool {
+    package func hasWork(_ turn: MemberTurn) -> Bool {
         switch turn {
         case .replica: !replicaInbox.isEmpty || !hasBegun
-        case .tick: false
-        case .log: !writesLogItself && (!logInbox.isEmpty || !waitingBatches.isEmpty || !unwrittenBatches.isEmpty)
+        case .tick: now >= nextTick
+        case .log:
+            !writesLogItself && !isLogStalled
+                && (!logInbox.isEmpty || !waitingBatches.isEmpty || !unwrittenBatches.isEmpty)
         case .idleLog: logInbox.isEmpty && waitingBatches.isEmpty && !core.logWriter.isPrepared
         case .apply: !applyInbox.isEmpty
         case .backend: hasUnpersisted
         case .sweep: hasUnswept
         case .watch: false
+        case .scrub: scrubs
         }
     }
 
@@ -155,7 +245,7 @@ final class MemberDriver {
     }
 
     /// Lets an owner take up to `itemsMax` of what waits for it.
-    func take(_ turn: MemberTurn, itemsMax: Int) throws(MemberStop) {
+    package func take(_ turn: MemberTurn, itemsMax: Int) throws(MemberStop) {
         switch turn {
         case .replica, .tick:
             do throws(WALError) { try replicaTurn(itemsMax) } catch { throw .log(error) }
@@ -171,6 +261,10 @@ final class MemberDriver {
             } catch { throw .store(error) }
         case .sweep: _ = core.store.sweepStep(maxKeys: 4)
         case .watch: break
+        case .scrub:
+            do throws(StoreError) {
+                scrubbed = try core.store.makeReader().scrub(after: scrubbed, maxRecords: 64)
+            } catch { throw .store(error) }
         }
     }
 
@@ -186,8 +280,10 @@ final class MemberDriver {
         replicaInbox.removeFirst(count)
         if now >= nextTick {
             watchDisk()
+            if isCorrupt { yieldLeadership() }
             core.replica.handle(.tick)
             housekeeping()
+            watchQuota()
             // After a stall the lost ticks are not made up for.
             nextTick = now + Self.tickNanoseconds
         }
@@ -198,12 +294,26 @@ final class MemberDriver {
         }
     }
 
+    /// A leader whose state differs lets one lead whose state does not.
+    private func yieldLeadership() {
+        guard core.replica.isLeader, core.replica.transferTarget == .none else { return }
+        let state = core.stateMachine.published.withLock { $0 }
+        let successor = core.replica.progress
+            .filter { member, progress in
+                member != core.replica.id && !progress.isLearner && progress.recentlyActive && !state.isCorrupt(member)
+            }
+            .max { $0.progress.match < $1.progress.match }
+        guard let successor else { return }
+        core.replica.handle(.transferLeadership(to: successor.member))
+        core.replica.handle(.abdicate)
+    }
+
     /// A leader whose disk stalls for longer than an election timeout lets another one lead.
     private func watchDisk() {
         guard !writesLogItself, core.replica.isLeader, let logBusySince,
             now > logBusySince + 10 * Self.tickNanoseconds
         else { return }
-        core.replica.handle(.diskStalled)
+        core.replica.handle(.abdicate)
     }
 
     private func round() throws(WALError) {
@@ -226,7 +336,7 @@ final class MemberDriver {
             if let read = effects.logRead { logInbox.append(.read(read)) }
         }
         for read in effects.reads { applyInbox.append(.read(context: read.context, index: read.index)) }
-        output.dropped += effects.dropped.map(\.id)
+        output.dropped += effects.dropped
         output.refused += effects.refusedReads
         output.faults += effects.faults
         if bug == .commitByCount { try applyWhatQuorumHas() }
@@ -252,7 +362,8 @@ final class MemberDriver {
 
     /// What a leader does by the clock.
     private func housekeeping() {
-        guard core.replica.isReadyLeader else { return }
+        // A wrong state must not end leases.
+        guard core.replica.isReadyLeader, !isCorrupt else { return }
         for id in core.lessor.expired(now: now) {
             proposeInternally(
                 InternalRaftRequest.FieldNumber.leaseRevoke, LeaseRevokeRequest(id: id.rawValue).encoded())
@@ -296,6 +407,7 @@ final class MemberDriver {
         let applied = bug == .readBeforeApply ? LogIndex(.max) : core.store.appliedIndex
         output.readable += waitingReads.filter { $0.index <= applied }.map(\.context)
         waitingReads.removeAll { $0.index <= applied }
+        watchQuota()
     }
 
     private func apply(_ entry: Entry) throws(StoreError) {
@@ -306,8 +418,13 @@ final class MemberDriver {
             output.applied.append(AppliedEntry(entry: entry, result: result))
             return
         }
-        let result = try core.stateMachine.apply(
-            index: entry.index, term: entry.term, payload: entry.payload, now: now)
+        var payload = entry.payload
+        if let altered = alter?(entry) {
+            alter = nil
+            payload = altered
+            output.alteredAt = entry.index
+        }
+        let result = try core.stateMachine.apply(index: entry.index, term: entry.term, payload: payload, now: now)
         output.applied.append(AppliedEntry(entry: entry, result: result))
     }
 

@@ -1,5 +1,5 @@
 package import Primitives
-import StateMachine
+package import StateMachine
 
 /// A change of one key, with the version it replaced.
 package struct Change: Hashable, Sendable {
@@ -28,6 +28,8 @@ package struct KeyValueModel: Sendable {
     private var keys: [Bytes] = []
     /// Granted seconds by lease.
     package private(set) var leases: [Int64: Int64] = [:]
+    /// By kind, then member.
+    package private(set) var alarms: [Alarm] = []
     private let ttlSecondsMin: Int64
 
     package init(ttlSecondsMin: Int64 = 2) { self.ttlSecondsMin = ttlSecondsMin }
@@ -83,6 +85,7 @@ package struct KeyValueModel: Sendable {
             compactRevision = target
             return Answer(.done, revision: revision)
         case .grant(let id, let ttlSeconds):
+            if isFull { return Answer(.refused(.noSpace), revision: 0) }
             if leases[id] != nil { return Answer(.refused(.leaseExists), revision: 0) }
             leases[id] = max(ttlSeconds, ttlSecondsMin)
             return Answer(.lease(id: id, ttlSeconds: leases[id]!), revision: revision)
@@ -92,13 +95,36 @@ package struct KeyValueModel: Sendable {
             leases[id] = nil
             _ = perform(attached.map { .delete(KeyRange(key: $0), wantsPrevious: false) })
             return Answer(.done, revision: revision)
+        case .alarm(let action, let member, let kind): return alarm(action, Alarm(member: member, kind: kind))
         case .checkpoint, .other: return Answer(.done, revision: 0)
         }
     }
 
+    /// While any member has no space, nothing grows.
+    private var isFull: Bool { alarms.contains { $0.kind == .noSpace } }
+
+    private mutating func alarm(_ action: Int32, _ alarm: Alarm) -> Answer {
+        var concerned: [Alarm] = []
+        switch action {
+        case StateMachine.AlarmAction.activate:
+            if !alarms.contains(alarm) { alarms.append(alarm) }
+            alarms.sort { ($0.kind.rawValue, $0.member) < ($1.kind.rawValue, $1.member) }
+            concerned = [alarm]
+        case StateMachine.AlarmAction.deactivate:
+            if alarms.contains(alarm) { concerned = [alarm] }
+            alarms.removeAll { $0 == alarm }
+        default: concerned = alarms.filter { $0.kind == alarm.kind }
+        }
+        return Answer(.alarms(concerned), revision: revision)
+    }
+
+    /// A member was removed: nothing is said of it any more.
+    package mutating func forget(_ member: MemberID) { alarms.removeAll { $0.member == member } }
+
     private func refusal(_ operations: [KeyOperation]) -> RequestError? {
-        for case .put(_, _, let lease, _) in operations where lease != 0 && leases[lease] == nil {
-            return .leaseNotFound
+        for case .put(_, _, let lease, _) in operations {
+            if isFull { return .noSpace }
+            if lease != 0, leases[lease] == nil { return .leaseNotFound }
         }
         return nil
     }

@@ -1,9 +1,14 @@
-import Primitives
+// Requests as bytes: what goes into the log, encoded by the plainest encoder there is, so that nothing of the server
+// checks itself. All of the API's requests that change something; `Request` is what the simulator's model understands.
+
+package import Primitives
 import Wire
 
-/// A protobuf message in the making: the plainest encoder there is, so that nothing of `Wire` checks itself.
-struct Proto {
-    private(set) var bytes: [UInt8] = []
+/// A protobuf message in the making.
+package struct PlainMessage {
+    package private(set) var bytes: [UInt8] = []
+
+    package init() {}
 
     private mutating func varint(_ value: UInt64) {
         var rest = value
@@ -14,17 +19,17 @@ struct Proto {
         bytes.append(UInt8(rest))
     }
 
-    mutating func number(_ field: UInt64, _ value: Int64) {
+    package mutating func number(_ field: UInt64, _ value: Int64) {
         if value == 0 { return }
         varint(field << 3)
         varint(UInt64(bitPattern: value))
     }
 
-    mutating func flag(_ field: UInt64, _ value: Bool) { number(field, value ? 1 : 0) }
+    package mutating func flag(_ field: UInt64, _ value: Bool) { number(field, value ? 1 : 0) }
 
-    mutating func bytes(_ field: UInt64, _ value: Bytes) { if !value.isEmpty { message(field, value.array) } }
+    package mutating func bytes(_ field: UInt64, _ value: Bytes) { if !value.isEmpty { message(field, value.array) } }
 
-    mutating func message(_ field: UInt64, _ value: [UInt8]) {
+    package mutating func message(_ field: UInt64, _ value: [UInt8]) {
         varint(field << 3 | 2)
         varint(UInt64(value.count))
         bytes += value
@@ -32,16 +37,28 @@ struct Proto {
 }
 
 /// One key's new record, as `PutRequest` asks for it.
-struct PutOperation {
-    var key: Bytes
-    var value = Bytes()
-    var lease: Int64 = 0
-    var wantsPrevious = false
-    var ignoresValue = false
-    var ignoresLease = false
+package struct PutOperation {
+    package var key: Bytes
+    package var value = Bytes()
+    package var lease: Int64 = 0
+    package var wantsPrevious = false
+    package var ignoresValue = false
+    package var ignoresLease = false
 
-    var encoded: [UInt8] {
-        var proto = Proto()
+    package init(
+        key: Bytes, value: Bytes = Bytes(), lease: Int64 = 0, wantsPrevious: Bool = false, ignoresValue: Bool = false,
+        ignoresLease: Bool = false
+    ) {
+        self.key = key
+        self.value = value
+        self.lease = lease
+        self.wantsPrevious = wantsPrevious
+        self.ignoresValue = ignoresValue
+        self.ignoresLease = ignoresLease
+    }
+
+    package var encoded: [UInt8] {
+        var proto = PlainMessage()
         proto.bytes(1, key)
         proto.bytes(2, value)
         proto.number(3, lease)
@@ -53,13 +70,19 @@ struct PutOperation {
 }
 
 /// `DeleteRangeRequest`.
-struct DeleteOperation {
-    var key: Bytes
-    var end = Bytes()
-    var wantsPrevious = false
+package struct DeleteOperation {
+    package var key: Bytes
+    package var end = Bytes()
+    package var wantsPrevious = false
 
-    var encoded: [UInt8] {
-        var proto = Proto()
+    package init(key: Bytes, end: Bytes = Bytes(), wantsPrevious: Bool = false) {
+        self.key = key
+        self.end = end
+        self.wantsPrevious = wantsPrevious
+    }
+
+    package var encoded: [UInt8] {
+        var proto = PlainMessage()
         proto.bytes(1, key)
         proto.bytes(2, end)
         proto.flag(3, wantsPrevious)
@@ -68,16 +91,28 @@ struct DeleteOperation {
 }
 
 /// `RangeRequest`, without sorting.
-struct RangeOperation {
-    var key: Bytes
-    var end = Bytes()
-    var limit: Int64 = 0
-    var revision: Int64 = 0
-    var keysOnly = false
-    var countOnly = false
+package struct RangeOperation {
+    package var key: Bytes
+    package var end = Bytes()
+    package var limit: Int64 = 0
+    package var revision: Int64 = 0
+    package var keysOnly = false
+    package var countOnly = false
 
-    var encoded: [UInt8] {
-        var proto = Proto()
+    package init(
+        key: Bytes, end: Bytes = Bytes(), limit: Int64 = 0, revision: Int64 = 0, keysOnly: Bool = false,
+        countOnly: Bool = false
+    ) {
+        self.key = key
+        self.end = end
+        self.limit = limit
+        self.revision = revision
+        self.keysOnly = keysOnly
+        self.countOnly = countOnly
+    }
+
+    package var encoded: [UInt8] {
+        var proto = PlainMessage()
         proto.bytes(1, key)
         proto.bytes(2, end)
         proto.number(3, limit)
@@ -89,16 +124,27 @@ struct RangeOperation {
 }
 
 /// `Compare`: `target` and `result` by their numbers; `value` for target 3, `number` for the others.
-struct CompareOperation {
-    var target: Int64
-    var result: Int64
-    var key: Bytes
-    var end = Bytes()
-    var number: Int64 = 0
-    var value = Bytes()
+package struct CompareOperation {
+    package var target: Int64
+    package var result: Int64
+    package var key: Bytes
+    package var end = Bytes()
+    package var number: Int64 = 0
+    package var value = Bytes()
 
-    var encoded: [UInt8] {
-        var proto = Proto()
+    package init(
+        target: Int64, result: Int64, key: Bytes, end: Bytes = Bytes(), number: Int64 = 0, value: Bytes = Bytes()
+    ) {
+        self.target = target
+        self.result = result
+        self.key = key
+        self.end = end
+        self.number = number
+        self.value = value
+    }
+
+    package var encoded: [UInt8] {
+        var proto = PlainMessage()
         proto.number(1, result)
         proto.number(2, target)
         proto.bytes(3, key)
@@ -115,13 +161,21 @@ struct CompareOperation {
 }
 
 /// `TxnRequest`.
-struct TxnOperation {
-    var compares: [CompareOperation] = []
-    var success: [BranchOperation] = []
-    var failure: [BranchOperation] = []
+package struct TxnOperation {
+    package var compares: [CompareOperation] = []
+    package var success: [BranchOperation] = []
+    package var failure: [BranchOperation] = []
 
-    var encoded: [UInt8] {
-        var proto = Proto()
+    package init(
+        compares: [CompareOperation] = [], success: [BranchOperation] = [], failure: [BranchOperation] = []
+    ) {
+        self.compares = compares
+        self.success = success
+        self.failure = failure
+    }
+
+    package var encoded: [UInt8] {
+        var proto = PlainMessage()
         for compare in compares { proto.message(1, compare.encoded) }
         for operation in success { proto.message(2, operation.encoded) }
         for operation in failure { proto.message(3, operation.encoded) }
@@ -130,14 +184,14 @@ struct TxnOperation {
 }
 
 /// `RequestOp`.
-indirect enum BranchOperation {
+package indirect enum BranchOperation {
     case range(RangeOperation)
     case put(PutOperation)
     case delete(DeleteOperation)
     case txn(TxnOperation)
 
-    var encoded: [UInt8] {
-        var proto = Proto()
+    package var encoded: [UInt8] {
+        var proto = PlainMessage()
         switch self {
         case .range(let range): proto.message(1, range.encoded)
         case .put(let put): proto.message(2, put.encoded)
@@ -149,7 +203,7 @@ indirect enum BranchOperation {
 }
 
 /// A request that goes through the log.
-enum Operation {
+package enum Operation {
     case put(PutOperation)
     case delete(DeleteOperation)
     case txn(TxnOperation)
@@ -162,7 +216,7 @@ enum Operation {
     /// Bytes that are no message, under a field number.
     case garbage(UInt32, [UInt8])
 
-    var fieldNumber: UInt32 {
+    package var fieldNumber: UInt32 {
         switch self {
         case .put: 4
         case .delete: 5
@@ -177,8 +231,8 @@ enum Operation {
         }
     }
 
-    var body: [UInt8] {
-        var proto = Proto()
+    package var body: [UInt8] {
+        var proto = PlainMessage()
         switch self {
         case .put(let put): return put.encoded
         case .delete(let delete): return delete.encoded
@@ -190,7 +244,7 @@ enum Operation {
             proto.number(2, id)
         case .checkpoint(let checkpoints):
             for checkpoint in checkpoints {
-                var inner = Proto()
+                var inner = PlainMessage()
                 inner.number(1, checkpoint.id)
                 inner.number(2, checkpoint.remainingSeconds)
                 proto.message(1, inner.bytes)
@@ -200,7 +254,7 @@ enum Operation {
             proto.number(2, Int64(bitPattern: member))
             proto.number(3, kind)
         case .attributes(let member, let name, let clientURLs):
-            var inner = Proto()
+            var inner = PlainMessage()
             inner.bytes(1, Bytes(utf8: name))
             for url in clientURLs { inner.bytes(2, Bytes(utf8: url)) }
             proto.number(1, Int64(bitPattern: member))
@@ -210,18 +264,18 @@ enum Operation {
     }
 
     /// The payload of the log entry that carries it.
-    func payload(id: UInt64) -> Bytes {
-        var header = Proto()
+    package func payload(id: UInt64) -> Bytes {
+        var header = PlainMessage()
         header.number(1, Int64(bitPattern: id))
-        var proto = Proto()
+        var proto = PlainMessage()
         if fieldNumber < 100 { proto.message(UInt64(fieldNumber), body) }
         proto.message(100, header.bytes)
         if fieldNumber > 100 { proto.message(UInt64(fieldNumber), body) }
         return Bytes(proto.bytes)
     }
 
-    /// What a member proposed of its own: a revocation or a checkpoint.
-    init?(internal payload: Bytes) {
+    /// What a member proposed of its own; nil for what no member does.
+    package init?(internal payload: Bytes) {
         let found = payload.withUnsafeBytes { bytes -> Operation? in
             guard let request = try? InternalRaftRequestView(decoding: bytes) else { return nil }
             switch request.body {
@@ -229,6 +283,10 @@ enum Operation {
             case .leaseCheckpoint(let bytes):
                 return (try? LeaseCheckpointRequest(decoding: bytes)).map { request in
                     .checkpoint(request.checkpoints.map { ($0.id, $0.remainingSeconds) })
+                }
+            case .alarm(let bytes):
+                return (try? AlarmRequest(decoding: bytes)).map { request in
+                    .alarm(action: Int64(request.action), member: request.memberID, kind: Int64(request.alarm))
                 }
             default: return nil
             }

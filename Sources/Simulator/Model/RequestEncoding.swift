@@ -2,146 +2,60 @@ package import Primitives
 package import StateMachine
 import Wire
 
-/// A protobuf message in the making, in the plainest way.
-struct PlainMessage {
-    private(set) var bytes: [UInt8] = []
-
-    private mutating func varint(_ value: UInt64) {
-        var rest = value
-        while rest > 0x7f {
-            bytes.append(UInt8(rest & 0x7f) | 0x80)
-            rest >>= 7
-        }
-        bytes.append(UInt8(rest))
-    }
-
-    mutating func number(_ field: UInt64, _ value: Int64) {
-        if value == 0 { return }
-        varint(field << 3)
-        varint(UInt64(bitPattern: value))
-    }
-
-    mutating func bytes(_ field: UInt64, _ value: Bytes) { if !value.isEmpty { message(field, value.array) } }
-
-    mutating func message(_ field: UInt64, _ value: [UInt8]) {
-        varint(field << 3 | 2)
-        varint(UInt64(value.count))
-        bytes += value
-    }
-}
-
 extension KeyOperation {
-    /// The request message of the operation.
-    var encoded: [UInt8] {
-        var message = PlainMessage()
+    /// As one operation of a transaction.
+    fileprivate var branch: BranchOperation {
         switch self {
         case .put(let key, let value, let lease, let wantsPrevious):
-            message.bytes(1, key)
-            message.bytes(2, value)
-            message.number(3, lease)
-            message.number(4, wantsPrevious ? 1 : 0)
+            .put(PutOperation(key: key, value: value, lease: lease, wantsPrevious: wantsPrevious))
         case .delete(let range, let wantsPrevious):
-            message.bytes(1, range.key)
-            message.bytes(2, range.end)
-            message.number(3, wantsPrevious ? 1 : 0)
-        case .range(let range):
-            message.bytes(1, range.key)
-            message.bytes(2, range.end)
+            .delete(DeleteOperation(key: range.key, end: range.end, wantsPrevious: wantsPrevious))
+        case .range(let range): .range(RangeOperation(key: range.key, end: range.end))
         }
-        return message.bytes
-    }
-
-    /// Its field in `RequestOp`.
-    private var field: UInt64 {
-        switch self {
-        case .range: 1
-        case .put: 2
-        case .delete: 3
-        }
-    }
-
-    fileprivate var wrapped: [UInt8] {
-        var message = PlainMessage()
-        message.message(field, encoded)
-        return message.bytes
     }
 }
 
 extension Request {
-    private var fieldNumber: UInt64 {
+    /// As it is encoded.
+    private var operation: Operation {
         switch self {
-        case .single(.put): 4
-        case .single(.delete): 5
-        case .single(.range): 3
-        case .txn: 6
-        case .compact: 7
-        case .grant: 8
-        case .revoke: 9
-        case .checkpoint: 11
-        case .other: 1302
-        }
-    }
-
-    private var body: [UInt8] {
-        var message = PlainMessage()
-        switch self {
-        case .single(let operation): return operation.encoded
+        case .single(let single):
+            switch single.branch {
+            case .put(let put): .put(put)
+            case .delete(let delete): .delete(delete)
+            case .range, .txn: invariantFailed("a range alone goes through no log")
+            }
         case .txn(let compares, let success, let failure):
-            for compare in compares {
-                var inner = PlainMessage()
-                inner.number(2, compare.target.rawValue)
-                inner.bytes(3, compare.key)
-                switch compare.target {
-                case .version: inner.number(4, compare.number)
-                case .createRevision: inner.number(5, compare.number)
-                case .modRevision: inner.number(6, compare.number)
-                }
-                message.message(1, inner.bytes)
-            }
-            for operation in success { message.message(2, operation.wrapped) }
-            for operation in failure { message.message(3, operation.wrapped) }
-        case .compact(let number), .revoke(let number): message.number(1, number)
-        case .grant(let id, let ttlSeconds):
-            message.number(1, ttlSeconds)
-            message.number(2, id)
-        case .checkpoint(let checkpoints):
-            for checkpoint in checkpoints {
-                var inner = PlainMessage()
-                inner.number(1, checkpoint.id)
-                inner.number(2, checkpoint.remainingSeconds)
-                message.message(1, inner.bytes)
-            }
-        case .other: break
+            .txn(
+                TxnOperation(
+                    compares: compares.map {
+                        CompareOperation(target: $0.target.rawValue, result: 0, key: $0.key, number: $0.number)
+                    },
+                    success: success.map(\.branch), failure: failure.map(\.branch)))
+        case .compact(let revision): .compact(revision)
+        case .grant(let id, let ttlSeconds): .grant(id: id, ttlSeconds: ttlSeconds)
+        case .revoke(let id): .revoke(id)
+        case .checkpoint(let checkpoints): .checkpoint(checkpoints.map { ($0.id, $0.remainingSeconds) })
+        case .alarm(let action, let member, let kind):
+            .alarm(action: Int64(action), member: member.rawValue, kind: Int64(kind.rawValue))
+        case .other: .garbage(1302, [])
         }
-        return message.bytes
     }
 
     /// The payload of the log entry that carries it.
-    package func payload(id: UInt64) -> Bytes {
-        var header = PlainMessage()
-        header.number(1, Int64(bitPattern: id))
-        var message = PlainMessage()
-        message.message(fieldNumber, body)
-        message.message(100, header.bytes)
-        return Bytes(message.bytes)
-    }
+    package func payload(id: UInt64) -> Bytes { operation.payload(id: id) }
 
     /// What a member proposed of itself.
     init(internal payload: Bytes) {
-        self = payload.withUnsafeBytes { bytes -> Request in
-            guard let request = try? InternalRaftRequestView(decoding: bytes) else { return .other }
-            switch request.body {
-            case .leaseRevoke(let bytes):
-                return (try? LeaseRevokeRequest(decoding: bytes)).map { .revoke($0.id) } ?? .other
-            case .leaseCheckpoint(let bytes):
-                guard let request = try? LeaseCheckpointRequest(decoding: bytes) else { return .other }
-                return .checkpoint(
-                    request.checkpoints.map { Checkpoint(id: $0.id, remainingSeconds: $0.remainingSeconds) })
-            case .compaction(let bytes):
-                return (try? CompactionRequest(decoding: bytes)).map { .compact($0.revision) } ?? .other
-            default: return .other
+        self =
+            switch Operation(internal: payload) {
+            case .revoke(let id): .revoke(id)
+            case .checkpoint(let checkpoints):
+                .checkpoint(checkpoints.map { Checkpoint(id: $0.id, remainingSeconds: $0.remainingSeconds) })
+            case .alarm(let action, let member, let kind):
+                AlarmKind(rawValue: Int32(kind)).map { Request.alarm(Int32(action), MemberID(member), $0) } ?? .other
+            default: .other
             }
-        }
     }
 }
 
@@ -185,6 +99,7 @@ extension Answer {
             self.init(.txn(succeeded: view.succeeded, results), revision: view.header.revision)
         case .grant: self = try Answer(lease: bytes)
         case .compact, .revoke: self.init(.done, revision: try Self.revision(bytes))
+        case .alarm: self = try Answer(alarms: bytes)
         case .checkpoint, .other: self.init(.done, revision: 0)
         }
     }
@@ -201,6 +116,29 @@ extension Answer {
             }
         }
         self.init(.lease(id: id, ttlSeconds: ttlSeconds), revision: try Self.revision(bytes))
+    }
+
+    private init(alarms bytes: UnsafeRawBufferPointer) throws(WireError) {
+        var reader = ProtoReader(bytes)
+        var alarms: [Alarm] = []
+        while let tag = try reader.nextField() {
+            guard tag == .bytes(2) else {
+                try reader.skip(tag)
+                continue
+            }
+            var inner = ProtoReader(try reader.bytes())
+            var (member, kind): (UInt64, UInt64) = (0, 0)
+            while let tag = try inner.nextField() {
+                switch tag {
+                case .varint(1): member = try inner.uint64()
+                case .varint(2): kind = try inner.uint64()
+                default: try inner.skip(tag)
+                }
+            }
+            guard let kind = AlarmKind(rawValue: Int32(truncatingIfNeeded: kind)) else { throw .truncated(offset: 0) }
+            alarms.append(Alarm(member: MemberID(member), kind: kind))
+        }
+        self.init(.alarms(alarms), revision: try Self.revision(bytes))
     }
 
     /// The revision in the header, field 1 of every answer.

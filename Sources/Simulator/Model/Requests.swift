@@ -1,5 +1,4 @@
-// What clients ask for and what they are answered, as values: encoded by the plainest encoder there is, so that nothing
-// of the server checks itself; answers are decoded by the codecs that clients use.
+// What clients ask for and what they are answered, as values; answers are decoded by the codecs that clients use.
 
 package import Primitives
 package import StateMachine
@@ -84,6 +83,8 @@ package enum Request: Hashable, Sendable {
     case grant(id: Int64, ttlSeconds: Int64)
     case revoke(Int64)
     case checkpoint([Checkpoint])
+    /// `StateMachine.AlarmAction`, and what the alarm is.
+    case alarm(Int32, MemberID, AlarmKind)
     /// Of the cluster's own: what is applied changes no key and no lease.
     case other
 
@@ -105,6 +106,7 @@ package enum RequestResult: Hashable, Sendable {
     case single(OperationResult)
     case txn(succeeded: Bool, [OperationResult])
     case lease(id: Int64, ttlSeconds: Int64)
+    case alarms([Alarm])
     case done
     case refused(RequestError)
 }

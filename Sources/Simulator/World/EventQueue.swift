@@ -26,6 +26,12 @@ enum SimulationEvent {
     case start(member: Int)
     /// A process that is stopped goes on.
     case resume(member: Int, life: Int)
+    /// Something is damaged that only a replacement of the member mends.
+    case damage
+    /// The operator looks after the cluster.
+    case operate
+    /// A member tells the others of its state.
+    case probe(member: Int)
     /// A fault of the network or a disk ends.
     case heal(fault: Int)
 }

@@ -6,6 +6,7 @@ import RaftCore
 import Replica
 import ServerCore
 import StateMachine
+import Synchronization
 import Wire
 
 /// Clients: what they ask, and what they are answered.
@@ -38,6 +39,7 @@ extension Simulation {
         guard machine.isUp else { return goOn(index, after: time(5_000_000..<100_000_000)) }
         let id = nextRequestID + 1
         let plan = clients[index].plan(options, nextID: id)
+        if machine.status == .running, refuses(plan, id, machine) { return goOn(index) }
         if case .serializable(let range, let at) = plan { return try readLocally(index, machine, range, at) }
         nextRequestID = id
         clients[index].pending = id
@@ -67,6 +69,32 @@ extension Simulation {
         }
     }
 
+    /// What the event loop refuses before it asks the replica. Nothing of it goes into the log.
+    private func refuses(_ plan: Plan, _ id: UInt64, _ machine: Machine) -> Bool {
+        guard options.generation >= 2, let driver = machine.driver else { return false }
+        if driver.isCorrupt {
+            counters.corruptRefusals += 1
+            return true
+        }
+        guard options.quotaBytes >= 0, case .write(let request, _) = plan else { return false }
+        driver.now = machine.clock.now(at: now)
+        let admits = driver.admits(request.payload(id: id))
+        if !admits { counters.noSpaceRefusals += 1 }
+        // It may have proposed the alarm.
+        for proposal in driver.output.internalProposals {
+            history.propose(proposal.id, Request(internal: proposal.payload), payload: proposal.payload)
+        }
+        driver.output.internalProposals = []
+        schedule(machine)
+        return !admits
+    }
+
+    /// The outcome of a request stays unknown to whoever waits for it here.
+    func giveUp(_ id: UInt64, at machine: Machine) {
+        guard let asked = waiting[id], asked.member == machine.index, asked.life == machine.life else { return }
+        abandon(id)
+    }
+
     private func askIndex(_ machine: Machine, _ id: UInt64) {
         guard machine.status == .running, let driver = machine.driver else { return hand(machine, .read(context: id)) }
         driver.read(context: id)
@@ -88,6 +116,7 @@ extension Simulation {
         guard let answer = Answer(outcome, to: request) else {
             throw Violation("answers", "the answer to \(request) cannot be read")
         }
+        try checkServing(machine)
         try linearizability.complete(id, answer, in: history)
         let index = history.index(ofRequest: id) ?? .zero
         durability.acknowledged(index)
@@ -144,6 +173,14 @@ extension Simulation {
         case rows([Record], revision: Int64)
         case compacted
         case future
+        /// The store found a record damaged: the process ends.
+        case broken(StoreError)
+    }
+
+    /// Whoever answers is not named by CORRUPT, as far as it can know.
+    func checkServing(_ machine: Machine) throws(Violation) {
+        guard let state = machine.driver?.core.stateMachine.published.withLock({ $0 }) else { return }
+        try consistency.served(machine.id, isNamed: state.isCorrupt(machine.id))
     }
 
     /// A linearizable read, or what waits for one, may go on at this member now.
@@ -151,6 +188,12 @@ extension Simulation {
         guard let asked = waiting.removeValue(forKey: context), asked.member == machine.index,
             asked.life == machine.life
         else { return }
+        // The alarm may have come, and the state be known to us to be wrong, while the read waited.
+        if driver.isCorrupt || machine.wrongSince != nil && !isNamed(machine.id) {
+            linearizability.abandon(context)
+            return goOn(asked.client)
+        }
+        try checkServing(machine)
         counters.reads += 1
         switch asked.kind {
         case .write: throw Violation("answers", "request \(context) is answered as a read")
@@ -169,6 +212,9 @@ extension Simulation {
                 try linearizability.refuseRead(context, at: at, isCompacted: true, in: history)
                 clients[asked.client].pinned = nil
             case .future: try linearizability.refuseRead(context, at: at, isCompacted: false, in: history)
+            case .broken(let error):
+                linearizability.abandon(context)
+                try stop(machine, .store(error))
             }
         }
         goOn(asked.client)
@@ -190,6 +236,8 @@ extension Simulation {
 
     private func readLocally(_ index: Int, _ machine: Machine, _ range: KeyRange, _ at: Int64) throws(Violation) {
         guard machine.status == .running, let driver = machine.driver else { return goOn(index) }
+        try checkServing(machine)
+        if machine.wrongSince != nil { return goOn(index) }
         switch try read(range, at, driver) {
         case .rows(let rows, let revision):
             counters.reads += 1
@@ -202,6 +250,7 @@ extension Simulation {
             guard at > driver.core.store.currentRevision else {
                 throw Violation("linearizability", "a read at \(at) is refused as of the future")
             }
+        case .broken(let error): try stop(machine, .store(error))
         }
         goOn(index)
     }
@@ -223,6 +272,7 @@ extension Simulation {
             switch error {
             case .compacted: return .compacted
             case .futureRevision: return .future
+            case .corrupted: return .broken(error)
             default: throw Violation("store", "a read fails: \(error)")
             }
         }

@@ -11,11 +11,12 @@ extension Simulation {
     // MARK: Lives
 
     func start(_ machine: Machine) throws(Violation) {
-        guard machine.status == .down else { return }
+        guard machine.status == .down, !machine.isBroken else { return }
         machine.options.replica.firstContext = UInt64(machine.life + 1) << 32
         do {
             try machine.start(now: machine.clock.now(at: now), bug: options.bug)
         } catch {
+            if isRefusal(of: machine, error) { return breakDown(machine) }
             let mayFail = machine.isHarmed || machine.isDiskFull
             machine.isHarmed = false
             trace.note(.startFailed, time: now, member: machine.index, UInt64(machine.life))
@@ -26,7 +27,12 @@ extension Simulation {
             queue.add(.start(member: machine.index), at: now + time(50_000_000..<1_000_000_000))
             return
         }
-        guard let core = machine.driver?.core else { return }
+        guard let driver = machine.driver else { return }
+        let core = driver.core
+        if options.generation >= 2 {
+            driver.quota = SpaceQuota(bytes: options.quotaBytes)
+            driver.scrubs = options.flipsRecordBits
+        }
         if core.recovery.tornBytes > 0 { counters.tornTails += 1 }
         trace.note(
             .start, time: now, member: machine.index, UInt64(machine.life), core.store.appliedIndex.rawValue,
@@ -43,11 +49,14 @@ extension Simulation {
             durability.installed(machine.id, through: core.store.appliedIndex)
         }
         revisions.noteRestart(machine.id)
+        // What was not persisted is applied again, and rightly.
+        if let wrong = machine.wrongSince, core.store.appliedIndex < wrong { machine.wrongSince = nil }
         try core.replica.inspect { (raft) throws(Violation) in
             try durability.restarted(
                 machine.id, term: raft.term, vote: raft.vote, firstIndex: raft.firstIndex, lastIndex: raft.lastIndex,
                 logTerm: { raft.logTerm(at: $0) })
         }
+        try checkDamage(machine)
         try checkState(machine, core, withDigest: true)
     }
 
@@ -75,9 +84,9 @@ extension Simulation {
     }
 
     /// The process ends itself because its disk failed.
-    private func stop(_ machine: Machine, _ reason: MemberStop) throws(Violation) {
+    func stop(_ machine: Machine, _ reason: MemberStop) throws(Violation) {
         trace.note(.stop, time: now, member: machine.index, UInt64(machine.life))
-        guard machine.isHarmed || machine.isDiskFull else {
+        guard machine.isHarmed || machine.isDiskFull || machine.isRecordFlipped else {
             throw Violation("stop", "member \(machine.id.rawValue) stops, and nothing was done to it: \(reason)")
         }
         machine.isHarmed = false
@@ -165,6 +174,7 @@ extension Simulation {
         case .backend: return time(1_000_000..<options.commitDelayNanosecondsMax)
         case .sweep: return time(1_000_000..<50_000_000)
         case .watch: return time(2_000..<2_000_000)
+        case .scrub: return 200_000_000
         }
     }
 
@@ -180,10 +190,15 @@ extension Simulation {
         for proposal in output.internalProposals {
             history.propose(proposal.id, Request(internal: proposal.payload), payload: proposal.payload)
         }
+        if let index = output.alteredAt { noteAlteration(machine, index) }
+        for suspect in output.accused {
+            trace.note(.accuse, time: now, member: machine.index, suspect.member.rawValue, suspect.newest.rawValue)
+            try consistency.accused(suspect)
+        }
         counters.logReads += output.logReads
         for message in output.messages { send(message, from: machine) }
         for applied in output.applied { try absorb(applied, machine, driver) }
-        for id in output.dropped { try refuse(id) }
+        for dropped in output.dropped { try refuse(dropped.id) }
         if let fault = output.faults.first {
             throw Violation(
                 "faults", "a message proves to member \(machine.id.rawValue) that entries were lost: \(fault)")
@@ -213,7 +228,11 @@ extension Simulation {
     ) throws(Violation) {
         let entry = applied.entry
         let id = applied.result.requestID
-        let isNew = try history.apply(entry, id: id, seenTerm: driver.core.replica.term) { request in
+        let isSecret = applied.isSecret
+        if isSecret { try consistency.kept(machine.id) }
+        let isNew = try history.apply(
+            entry, id: id, seenTerm: driver.core.replica.term, checksAnswer: !isSecret && machine.wrongSince == nil
+        ) { request in
             Answer(applied.result.outcome, to: request)
         }
         if isNew {
@@ -226,6 +245,8 @@ extension Simulation {
             UInt64(history.revision(at: entry.index)))
         if entry.kind.changesConfiguration {
             try changeApplied(applied, at: machine)
+        } else if isSecret || machine.wrongSince != nil {
+            giveUp(id, at: machine)
         } else {
             try answer(id, applied.result.outcome, at: machine)
         }
@@ -242,6 +263,7 @@ extension Simulation {
                 try leases.expired(lease, now: now)
             }
         case .compact: counters.compactions += 1
+        case .alarm(let action, let member, let kind): noteAlarm(action, member, kind)
         case .checkpoint: counters.leaseCheckpoints += 1
         default: break
         }
@@ -282,7 +304,7 @@ extension Simulation {
                 "member \(machine.id.rawValue) has applied \(applied.rawValue), and calls committed only "
                     + "\(core.replica.commit.rawValue)")
         }
-        guard applied >= history.foundation else { return }
+        guard applied >= history.foundation, machine.wrongSince == nil else { return }
         trace.mix(UInt64(store.stateHash))
         try revisions.check(
             machine.id, applied: applied, revision: store.currentRevision, compactRevision: store.compactRevision,

@@ -27,6 +27,11 @@ extension Simulation {
         else { return }
         let members = driver.core.stateMachine.published.withLock { $0.members }
         guard let (subject, change) = drawChange(members, leader) else { return }
+        propose(change, about: subject, at: leader)
+    }
+
+    /// Asks the leader for a change.
+    func propose(_ change: MemberTable.Change, about subject: Int, at leader: Machine) {
         nextRequestID += 1
         let request = MemberChange(requestID: nextRequestID, change)
         pendingChange = PendingChange(
@@ -82,6 +87,7 @@ extension Simulation {
             learners.removeAll { $0 == id }
             voters.append(id)
         case .remove(let id):
+            history.removed(id)
             learners.removeAll { $0 == id }
             voters.removeAll { $0 == id }
         case .update: return

@@ -98,6 +98,8 @@ extension Simulation {
     private func open(_ message: Message, from sender: Machine, to receiver: Machine) -> SnapshotTransfer? {
         var options = SnapshotOptions()
         options.frameBytes = [300, 2000, 64 << 10][random.next(in: 0..<3)]
+        // A wrong state would spread: nothing can be told of it then.
+        guard sender.wrongSince == nil else { return nil }
         let incoming = MemoryBackend()
         guard let reader = try? sender.backend.makeReader(),
             let writer = try? SnapshotWriter(
@@ -126,9 +128,14 @@ extension Simulation {
         if isBroken, options.bug == .tornSnapshot, transfer.chunks > 1 {
             return try install(transfer, number)
         }
-        guard !isBroken, let chunk = try? transfer.writer.nextChunk() else {
-            return isBroken ? fail(number) : try finish(transfer, number)
+        let next: Bytes?
+        do { next = isBroken ? nil : try transfer.writer.nextChunk() } catch {
+            guard sender.isRecordFlipped else {
+                throw Violation("snapshot", "a store that nobody touched cannot be read: \(error)")
+            }
+            return fail(number)
         }
+        guard let chunk = next else { return isBroken ? fail(number) : try finish(transfer, number) }
         transfer.chunks += 1
         var bytes = chunk
         if transfer.flipIn == transfer.chunks {
@@ -196,7 +203,12 @@ extension Simulation {
         let crashes = phase == .safety && options.crashes && random.chance(oneIn: 4)
         let isBefore = crashes && random.chance(oneIn: 2)
         receiver.die(losesPower: crashes && options.losesPower)
-        if !isBefore { receiver.backend = transfer.backend }
+        if !isBefore {
+            receiver.backend = transfer.backend
+            receiver.isRecordFlipped = false
+            receiver.flippedRecords.bytes = [:]
+            receiver.wrongSince = nil
+        }
         if crashes {
             queue.add(.start(member: receiver.index), at: now + time(10_000_000..<1_000_000_000))
         } else {

@@ -31,6 +31,8 @@ extension Simulation {
             machine.fileSystem.clearFaults()
             machine.fileSystem.setCapacity(bytes: .max)
             machine.isDiskFull = false
+            // What has not gone wrong yet stays right: when clients stop, nobody would notice it.
+            machine.driver?.alter = nil
             try resume(machine)
         }
     }
@@ -42,9 +44,10 @@ extension Simulation {
         for machine in machines where machine.status == .down && !machine.isLeftOut { try start(machine) }
         healedAt = now
         let (endTime, endStep) = (now + Self.progressBound, step + Self.phaseStepsMax)
-        while !hasProgressed {
+        while !hasProgressed || unnoticed != nil {
             let goesOn = try advance()
             guard goesOn, now < endTime, step < endStep else {
+                if let unnoticed, hasProgressed { throw consistency.complaint(unnoticed) }
                 throw Violation(
                     "liveness",
                     "no write was acknowledged within \(Self.progressBound / Duration.second) s after the faults "
@@ -55,7 +58,9 @@ extension Simulation {
 
     /// A minority of the voters is gone, unless the voters may be changing.
     private func leaveOutMinority() {
-        guard !options.changesMembers, options.memberCount > 2, random.chance(oneIn: 2) else { return }
+        guard !options.changesMembers, !options.hasDamage, options.memberCount > 2, random.chance(oneIn: 2) else {
+            return
+        }
         let first = random.next(in: 0..<options.memberCount)
         for offset in 0..<(options.memberCount - 1) / 2 {
             let machine = machines[(first + offset) % options.memberCount]
@@ -97,7 +102,7 @@ extension Simulation {
                 core.replica.configuration == leader.configuration
             else { return false }
         }
-        return watchersAreDone()
+        return alarmsAreRight() && watchersAreDone()
     }
 
     /// Compares everything with the model.
@@ -121,6 +126,7 @@ extension Simulation {
             return "m\(machine.index) \(machine.status) \(replica.role) term \(replica.term.rawValue) leader "
                 + "\(replica.leader.rawValue) last \(replica.lastIndex.rawValue) commit \(replica.commit.rawValue) "
                 + "applied \(store.appliedIndex.rawValue)"
-        }.joined(separator: "; ") + "; leases \(history.model.leases.count), waiting \(waiting.count)"
+        }.joined(separator: "; ")
+            + "; leases \(history.model.leases.count), waiting \(waiting.count), alarms \(history.model.alarms)"
     }
 }

@@ -26,6 +26,7 @@ struct Watcher {
 /// Watches that are resumed wherever there is a member.
 extension Simulation {
     func wakeWatcher(_ index: Int) throws(Violation) {
+        if isUnwatchable(machines[watchers[index].member]) { close(index) }
         // One that was removed, and does not know it, has nothing new to tell.
         if phase == .convergence, !isMember(machines[watchers[index].member]) { close(index) }
         if watchers[index].stream == nil { open(index) } else { try use(index) }
@@ -33,8 +34,15 @@ extension Simulation {
         queue.add(.watcher(index), at: now + pause)
     }
 
+    /// A member whose state is wrong: once it knows, it ends its watches, and until then nothing can be checked.
+    private func isUnwatchable(_ machine: Machine) -> Bool {
+        machine.wrongSince != nil || options.generation >= 2 && machine.driver?.isCorrupt == true
+    }
+
     private func open(_ index: Int) {
-        let running = machines.filter { $0.status == .running && (phase == .safety || isMember($0)) }
+        let running = machines.filter {
+            $0.status == .running && (phase == .safety || isMember($0)) && !isUnwatchable($0)
+        }
         guard !running.isEmpty else { return }
         let machine = running[watchers[index].random.next(in: 0..<running.count)]
         guard let front = machine.watchFront else { return }

@@ -37,6 +37,8 @@ package final class Simulation {
     var configurations: [ConfigurationState] = []
     /// The request for a membership change that has no answer yet.
     var pendingChange: PendingChange?
+    /// Draws what generation 2 brings, so that the rest of a run does not depend on it.
+    var damageRandom: PRNG
 
     // Checkers.
     let history: CommittedHistory
@@ -46,6 +48,7 @@ package final class Simulation {
     var revisions = RevisionChecker()
     var election = ElectionChecker()
     var leases: LeaseChecker
+    var consistency = ConsistencyChecker()
     /// When the majority phase began, and whether a write asked for since then was acknowledged.
     var healedAt: UInt64?
     var hasProgressed = false
@@ -54,6 +57,7 @@ package final class Simulation {
     package init(_ options: SimulationOptions, print: ((String) -> Void)? = nil) {
         self.options = options
         random = PRNG(seed: options.seed)
+        damageRandom = PRNG(seed: options.seed &* 0x2545_f491 &+ 3)
         network = Network(
             options: options.network, capacity: options.machineCount, random: PRNG(seed: random.next()))
         network.doublesProposals = options.bug == .doubleProposal
@@ -87,6 +91,7 @@ package final class Simulation {
             core.store.markBytesMin = options.markBytesMin
             core.replica.recentEntriesBytesMax = [0, 2000, 32 << 20][random.next(in: 0..<3)]
             core.replica.logReadBytesMax = [200, 4000, 4 << 20][random.next(in: 0..<3)]
+            core.hashStride = options.hashStride
             core.leases.checkpointIntervalNanoseconds = options.checkpointSeconds * Duration.second
             let drift = options.driftPermille
             let rate = UInt64(1000 - drift + random.next(in: 0..<2 * drift + 1))
@@ -144,6 +149,7 @@ package final class Simulation {
         }
         for watcher in watchers { queue.add(.watcher(watcher.index), at: UInt64(random.next(in: 0..<500_000_000))) }
         scheduleNemesis()
+        if options.generation >= 2 { beginDamage() }
     }
 
     /// Does the next thing that happens. False when nothing does.
@@ -170,6 +176,9 @@ package final class Simulation {
         case .resume(let member, let life):
             if machines[member].life == life { try resume(machines[member]) }
         case .heal(let fault): heal(fault)
+        case .damage: try damage()
+        case .operate: try operate()
+        case .probe(let member): try probe(machines[member])
         }
         return true
     }

@@ -6,6 +6,7 @@ struct TraceEvent {
             progress
         case crash, powerLoss, stop, start, startFailed, pause, resume, cut, heal, clog, disk, clock, transfer, change
         case snapshot, snapshotCut, install, compact, resumeWatch, keepAlive, phase, removed
+        case damage, broken, accuse
     }
 
     var time: UInt64
@@ -46,7 +47,7 @@ struct TraceEvent {
         .transfer: ("to", "", ""), .change: ("member", "", ""), .snapshot: ("to", "index", "transfer"),
         .snapshotCut: ("transfer", "", ""), .install: ("index", "term", "life"), .compact: ("revision", "", ""),
         .resumeWatch: ("watcher", "from", ""), .keepAlive: ("lease", "ttl", ""), .phase: ("step", "", ""),
-        .removed: ("id", "", ""),
+        .removed: ("id", "", ""), .damage: ("a", "b", ""), .broken: ("life", "", ""), .accuse: ("member", "index", ""),
     ]
 }
 

@@ -2,8 +2,6 @@ import Primitives
 import StateMachine
 import Testing
 
-@testable import Server
-
 /// Whom the comparison of states blames.
 struct ConsistencyTests {
     private static let a = MemberID(1)
@@ -18,33 +16,68 @@ struct ConsistencyTests {
     }
 
     private func blamed(
-        _ marks: [MemberID: [StateHashMark]], voters: [MemberID], leader: MemberID
+        _ marks: [MemberID: [StateHashMark]], voters: [MemberID], waitsForAll: Bool = true
     ) -> [MemberID] {
-        ConsistencyCheck.suspects(marks, voters: voters, leader: leader).map(\.member)
+        StateSuspect.among(marks, voters: voters, waitsForAll: waitsForAll).suspects.map(\.member)
     }
 
     @Test func agreementBlamesNobody() {
         let same = marks(7, 8)
-        #expect(
-            blamed([Self.a: same, Self.b: same, Self.c: same], voters: [Self.a, Self.b, Self.c], leader: Self.a) == [])
-        #expect(blamed([Self.a: marks(7, 0), Self.b: marks(0, 8)], voters: [Self.a, Self.b], leader: Self.a) == [])
+        #expect(blamed([Self.a: same, Self.b: same, Self.c: same], voters: [Self.a, Self.b, Self.c]) == [])
+        #expect(blamed([Self.a: marks(7, 0), Self.b: marks(0, 8)], voters: [Self.a, Self.b]) == [])
     }
 
-    @Test func minorityIsBlamedWhoeverLeads() {
-        let all = [Self.a: marks(7, 9), Self.b: marks(7, 8), Self.c: marks(7, 8)]
-        for leader in [Self.a, Self.b, Self.c] {
-            #expect(blamed(all, voters: [Self.a, Self.b, Self.c], leader: leader) == [Self.a])
-        }
+    @Test func minorityIsBlamed() {
+        let all = [Self.a: marks(7, 9, 4), Self.b: marks(7, 8, 5), Self.c: marks(7, 8, 5)]
+        #expect(blamed(all, voters: [Self.a, Self.b, Self.c]) == [Self.a])
+        let suspect = StateSuspect.among(all, voters: [Self.a, Self.b, Self.c], waitsForAll: true).suspects[0]
+        #expect(suspect.first == LogIndex(512) && suspect.newest == LogIndex(768) && suspect.isProven)
     }
 
     @Test func nobodyIsBlamedBeforeAMajorityAgrees() {
         let two = [Self.a: marks(7), Self.b: marks(8)]
-        #expect(blamed(two, voters: [Self.a, Self.b, Self.c], leader: Self.a) == [])
-        #expect(blamed(two, voters: [Self.a, Self.b], leader: Self.a) == [Self.b])
+        let verdict = StateSuspect.among(two, voters: [Self.a, Self.b, Self.c], waitsForAll: true)
+        #expect(verdict.suspects == [] && !verdict.isDecided)
+        // Until the third one has been waited for long enough.
+        #expect(blamed(two, voters: [Self.a, Self.b, Self.c], waitsForAll: false) == [Self.a, Self.b])
+    }
+
+    /// Neither can be told right.
+    @Test func bothOfTwoAreBlamed() {
+        let verdict = StateSuspect.among(
+            [Self.a: marks(7, 1), Self.b: marks(8, 2)], voters: [Self.a, Self.b], waitsForAll: true)
+        #expect(verdict.suspects.map(\.member) == [Self.a, Self.b] && verdict.isDecided)
+        #expect(verdict.suspects.allSatisfy { !$0.isProven && $0.first == LogIndex(256) })
+    }
+
+    @Test func allAreBlamedWhenAllDiffer() {
+        let all = [Self.a: marks(1), Self.b: marks(2), Self.c: marks(3)]
+        #expect(blamed(all, voters: [Self.a, Self.b, Self.c]) == [Self.a, Self.b, Self.c])
+    }
+
+    @Test func aLearnerTipsTheScales() {
+        let all = [Self.a: marks(7), Self.b: marks(8), Self.c: marks(8)]
+        #expect(blamed(all, voters: [Self.a, Self.b]) == [Self.a])
     }
 
     @Test func learnersAreBlamedAndDoNotVote() {
         let all = [Self.a: marks(7), Self.b: marks(8), Self.c: marks(8)]
-        #expect(blamed(all, voters: [Self.a], leader: Self.a) == [Self.b, Self.c])
+        #expect(blamed(all, voters: [Self.a]) == [Self.b, Self.c])
+    }
+
+    /// The slowest member's word is often missing at the newest index.
+    @Test func whatIsProvenIsNotDoubtedAgain() {
+        let all = [Self.a: marks(7, 9), Self.b: marks(8, 3), Self.c: marks(8, 0)]
+        for waits in [true, false] {
+            let verdict = StateSuspect.among(all, voters: [Self.a, Self.b, Self.c], waitsForAll: waits)
+            #expect(verdict.suspects.map(\.member) == [Self.a] && verdict.isDecided)
+        }
+    }
+
+    @Test func whoAgreesAgainIsNotBlamed() {
+        let all = [Self.a: marks(7, 9, 0), Self.b: marks(7, 8, 5), Self.c: marks(7, 8, 5)]
+        #expect(blamed(all, voters: [Self.a, Self.b, Self.c]) == [Self.a])
+        let healed = [Self.a: marks(7, 9, 5), Self.b: marks(7, 8, 5), Self.c: marks(7, 8, 5)]
+        #expect(blamed(healed, voters: [Self.a, Self.b, Self.c]) == [])
     }
 }
