@@ -75,6 +75,29 @@ extension ClusterTests {
             }
         }
 
+        @Test(
+            "a lease that another member has granted is known to a leader whose disk is slow",
+            .enabled("needs a C compiler") { await SlowDisk.isAvailable })
+        func renewalBeforeItsLeaderHasApplied() async throws {
+            try await withCluster(3, hasSlowDisks: true) { cluster in
+                let (leader, followers) = try await cluster.roles()
+                try leader.slowDisk?.set(sync: TestCluster.electionTimeout / 2)
+                for _ in 0..<4 {
+                    var grant = Etcdserverpb_LeaseGrantRequest()
+                    grant.ttl = 60
+                    var renewal = Etcdserverpb_LeaseKeepAliveRequest()
+                    renewal.id = try await followers[0].client.leaseGrant(grant).id
+                    let stream = try await followers[0].client.leaseKeepAliveStream()
+                    try await stream.send(renewal)
+                    var iterator = stream.makeAsyncIterator()
+                    #expect(try await iterator.nextMessage()?.ttl == 60)
+                    stream.cancel()
+                }
+                try leader.slowDisk?.reset()
+                try await cluster.waitUntilEqual()
+            }
+        }
+
         @Test("a leader that was stopped, and does not know of the next one, promises nothing")
         func renewalAtOldLeader() async throws {
             try await withCluster(3, hasLinks: true) { cluster in
