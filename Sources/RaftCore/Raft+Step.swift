@@ -19,8 +19,11 @@ extension Raft {
                 becomeFollower(term: term, leader: .none)
                 return
             }
-            // A transfer that has not ended within an election timeout has failed; serve again.
-            transferTarget = .none
+            // A transfer that has not ended within an election timeout has failed; serve again, and do what was put off.
+            if transferTarget != .none {
+                transferTarget = .none
+                leaveJointIfDue()
+            }
         }
         if heartbeatElapsedTicks >= configuration.heartbeatTicks {
             heartbeatElapsedTicks = 0

@@ -8,11 +8,19 @@ struct SafetyChecker {
 
     private var leaders: [Term: MemberID] = [:]
     /// Every entry ever committed, with the term of the member that was first seen to have it committed.
-    private var committed = [(entry: Entry(term: foundation.term, index: foundation.index), term: foundation.term)]
-    private var committedMax = foundation.index
+    private var committed: [(entry: Entry, term: Term)]
+    private var committedMax: LogIndex
     var leadersCount: Int { leaders.count }
     /// The last index anybody has applied: a client may have been told of it.
     var appliedMax: LogIndex = .zero
+
+    /// `foundation`: where the founding members' logs begin; `.zero` for members that have nothing.
+    init(foundation: EntryID = SafetyChecker.foundation) {
+        committed =
+            foundation == .zero
+            ? [] : [(Entry(term: foundation.term, index: foundation.index), foundation.term)]
+        committedMax = foundation.index
+    }
 
     mutating func check(_ node: TestNode, among nodes: [TestNode], _ label: String) {
         guard node.isUp else { return }
@@ -76,5 +84,21 @@ struct SafetyChecker {
     func payloads(through index: LogIndex) -> [Bytes] {
         committed.prefix(Int(index.rawValue)).map(\.entry)
             .filter { !$0.kind.changesConfiguration && !$0.payload.isEmpty }.map(\.payload)
+    }
+
+    /// Log matching: where two logs have the same term at an index, they are the same before.
+    static func checkLogMatching(_ nodes: [TestNode], _ label: String) {
+        for a in nodes {
+            for b in nodes where a.id < b.id {
+                var index = min(a.raft.lastIndex, b.raft.lastIndex)
+                var mustMatch = false
+                while index >= max(a.raft.firstIndex, b.raft.firstIndex) {
+                    let same = a.raft.logTerm(at: index) == b.raft.logTerm(at: index)
+                    invariant(same || !mustMatch, "logs match at an index and differ before it: \(label)")
+                    mustMatch = mustMatch || same
+                    index = index.advanced(by: -1)
+                }
+            }
+        }
     }
 }

@@ -22,7 +22,7 @@ import Testing
             for node in simulation.nodes {
                 #expect(node.image.payloads == simulation.checker.payloads(through: node.image.last.index))
             }
-            simulation.checkLogMatching()
+            SafetyChecker.checkLogMatching(simulation.nodes, simulation.label)
         }
         #expect(simulation.readsAnswered > 0)
     }
@@ -56,23 +56,5 @@ import Testing
             counts[7] += simulation.checker.leadersCount
         }
         #expect(counts.allSatisfy { $0 > 5 }, "\(counts)")
-    }
-}
-
-extension Simulation {
-    /// Log matching: where two logs have the same term at an index, they are the same before.
-    func checkLogMatching() {
-        for a in nodes {
-            for b in nodes where a.id < b.id {
-                var index = min(a.raft.lastIndex, b.raft.lastIndex)
-                var mustMatch = false
-                while index >= max(a.raft.firstIndex, b.raft.firstIndex) {
-                    let same = a.raft.logTerm(at: index) == b.raft.logTerm(at: index)
-                    invariant(same || !mustMatch, "logs match at an index and differ before it: \(label)")
-                    mustMatch = mustMatch || same
-                    index = index.advanced(by: -1)
-                }
-            }
-        }
     }
 }
