@@ -55,7 +55,7 @@ package final class PeerNetwork: Sendable {
                     address: .tcp(host: url.host, port: url.port), name: "peer", security: url.isSecure ? security : nil
                 )
                 do { addresses.append(try await server.bind(listener)) } catch {
-                    throw PeerError(.listen, "listening on \(url): \(error)")
+                    throw PeerError(.listen, "listening on \(url): \(GRPCServer.reason(ofBindFailure: error))")
                 }
                 core.logger.info("listening", metadata: ["url": "\(url)", "for": "peers"])
             }

@@ -1,4 +1,3 @@
-import Glibc
 import IOInterfaces
 import Logging
 import MVCC
@@ -78,22 +77,11 @@ struct Front {
             let listener = GRPCServer.Listener(
                 address: address, name: name, security: url.isSecure ? security : nil, isGRPCEnabled: isGRPC)
             do { addresses.append(try await server.bind(listener)) } catch {
-                throw StartError("listening on \(url.text): \(reason(error))")
+                throw StartError("listening on \(url.text): \(GRPCServer.reason(ofBindFailure: error))")
             }
             context.logger.info("listening", metadata: ["url": "\(url.text)", "for": "\(name)"])
         }
         return addresses
-    }
-
-    /// Why an address cannot be listened on, in an operator's words.
-    private static func reason(_ error: any Error) -> String {
-        switch error {
-        case let error as NIOCore.IOError:
-            let text = String(cString: strerror(error.errnoCode))
-            return text.prefix(1).lowercased() + text.dropFirst()
-        case SocketAddressError.unknown(let host, _): return "the host \(host) is not known"
-        default: return "\(error)"
-        }
     }
 
     /// TLS as the flags want it; nil without a certificate.

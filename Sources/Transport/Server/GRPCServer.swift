@@ -1,3 +1,4 @@
+import Glibc
 import NIOConcurrencyHelpers
 package import NIOCore
 import NIOPosix
@@ -156,6 +157,17 @@ package final class GRPCServer: Sendable {
             throw ChannelError.alreadyClosed
         }
         return address
+    }
+
+    /// Why `bind` failed, in an operator's words.
+    package static func reason(ofBindFailure error: any Error) -> String {
+        switch error {
+        case let error as IOError:
+            let text = String(cString: strerror(error.errnoCode))
+            return text.prefix(1).lowercased() + text.dropFirst()
+        case SocketAddressError.unknown(let host, _): return "the host \(host) is not known"
+        default: return "\(error)"
+        }
     }
 
     /// Serves a connection made by other means (a socket handed over, a test's channel). On the channel's loop, which

@@ -53,11 +53,11 @@ extension ServerTests {
             await server.discard()
         }
 
-        @Test("a port in use is refused")
-        func port() async throws {
+        @Test("a port in use is refused", arguments: ["--listen-metrics-urls", "--listen-peer-urls"])
+        func port(_ flag: String) async throws {
             try await withServer { server in
                 let url = "http://127.0.0.1:\(server.clientPort)"
-                let second = try TestServer(.martlet, ["--listen-metrics-urls", url])
+                let second = try TestServer(.martlet, [flag, url])
                 try second.launch()
                 #expect(await second.waitForEnd(within: .seconds(10)) == 1)
                 #expect(second.logText.contains("listening on \(url): address already in use"), "\(second.logText)")
