@@ -110,6 +110,9 @@ package final class Lessor: Sendable {
         state.withLock { $0.expired(now: now, limit: limit) }
     }
 
+    /// Whether leases were offered by `expired` whose `LeaseRevoke` is not applied yet.
+    package var isRevoking: Bool { state.withLock { !$0.offered.isEmpty } }
+
     /// The checkpoints to propose as `LeaseCheckpoint`, at most `limit`: remaining seconds of leases that still have
     /// more than `checkpointIntervalNanoseconds` to run, once each interval; and remaining 0 for leases that were
     /// renewed while a checkpoint stood.

@@ -29,6 +29,7 @@ package final class LoopState {
     private var pending: [UInt64: Pending] = [:]
     /// Identities in the order they were given, with the moment each has to be answered by.
     private var timeouts = Deque<(id: UInt64, deadline: NIODeadline)>()
+    private lazy var backlog = ProposalBacklog(loopCount: context.loopInboxes.count)
     /// Streams that are to fail when there is no leader for three election timeouts.
     var leaderStreams: [RPCCall] = []
     /// Ends each open watch stream with a status, by the stream's object.
@@ -120,12 +121,37 @@ package final class LoopState {
             refuse(.requestTooLarge)
             return nil
         }
-        if context.store.isTailFull || !context.replicaInbox.push(.propose(Proposal(id: id, payload: payload))) {
+        let proposal = Proposal(id: id, payload: payload)
+        if context.store.isTailFull || !backlog.hasRoom(for: payload.count) {
+            guard !context.isStopping.load(ordering: .relaxed), backlog.append(proposal) else {
+                refuse(context.isStopping.load(ordering: .relaxed) ? .stopped : .tooManyRequests)
+                return nil
+            }
+            if backlog.count == 1 { lookAfterBacklog() }
+        } else if context.replicaInbox.push(.propose(proposal)) {
+            backlog.proposed(proposal)
+        } else {
             refuse(context.isStopping.load(ordering: .relaxed) ? .stopped : .tooManyRequests)
             return nil
         }
         wait(for: id)
         return id
+    }
+
+    /// Proposes what waited for room, in its order, and looks again soon while something waits.
+    private func lookAfterBacklog() {
+        eventLoop.assumeIsolated().scheduleTask(in: ProposalBacklog.pollInterval) { [self] in
+            while !context.store.isTailFull, let proposal = backlog.popFirst() {
+                // Whose caller was told that its time is over is not proposed any more.
+                guard pending[proposal.id] != nil else { continue }
+                if context.replicaInbox.push(.propose(proposal)) {
+                    backlog.proposed(proposal)
+                } else {
+                    settle(proposal.id, .failure(.tooManyRequests))
+                }
+            }
+            if !backlog.isEmpty { lookAfterBacklog() }
+        }
     }
 
     /// Runs `action` at a moment from which the published view holds everything acknowledged before this call.
@@ -260,6 +286,7 @@ package final class LoopState {
     }
 
     private func settle(_ id: UInt64, _ result: Result<Bytes, RequestError>) {
+        backlog.answered(id)
         // A request that is not here timed out, or was made by this member's process before it restarted.
         guard let waiting = pending.removeValue(forKey: id) else { return }
         switch (waiting, result) {
