@@ -221,6 +221,8 @@ package struct WatchReader: Sendable {
         try await stream.send(try request.serializedBytes())
     }
 
+    /// Not inlined: in a loop that is unrolled it crashes the optimiser of Swift 6.3 in release builds.
+    @inline(never)
     package func requestProgress() async throws {
         var request = Etcdserverpb_WatchRequest()
         request.progressRequest = Etcdserverpb_WatchProgressRequest()
