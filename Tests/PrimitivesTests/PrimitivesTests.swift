@@ -2,6 +2,28 @@ import Primitives
 import Testing
 
 @Suite struct CRC32CTests {
+    /// By the definition, bit by bit.
+    private static func plain(_ bytes: ArraySlice<UInt8>, continuing previous: UInt32) -> UInt32 {
+        var crc = ~previous
+        for byte in bytes {
+            crc ^= UInt32(byte)
+            for _ in 0..<8 { crc = crc & 1 == 1 ? (crc >> 1) ^ 0x82f6_3b78 : crc >> 1 }
+        }
+        return ~crc
+    }
+
+    /// Lengths around those at which it goes another way: 8 bytes, and three runs of 256 and of 4096.
+    @Test(arguments: [0, 1, 7, 8, 9, 255, 256, 767, 768, 769, 1535, 1536, 1543, 12_287, 12_288, 12_289, 13_056, 25_345])
+    func everyLengthIsRight(count: Int) {
+        var random = PRNG(seed: UInt64(count))
+        for offset in [0, 1, 7] {
+            let bytes = (0..<offset + count).map { _ in UInt8(random.next(in: 0..<256)) }
+            let previous = UInt32(truncatingIfNeeded: random.next())
+            let found = bytes[offset...].withUnsafeBytes { CRC32C.checksum($0, continuing: previous) }
+            #expect(found == Self.plain(bytes[offset...], continuing: previous))
+        }
+    }
+
     @Test func checkValueOfRFC3720() {
         let digits: [UInt8] = Array("123456789".utf8)
         #expect(digits.withUnsafeBytes { CRC32C.checksum($0) } == 0xe306_9283)
