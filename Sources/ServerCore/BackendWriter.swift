@@ -22,11 +22,12 @@ package final class BackendWriter {
 
     /// Commits the next part of what waits; nil when nothing does.
     ///
+    /// - Parameter bytesMax: of records, about; one entry's effects are not divided.
     /// - Returns: the index of the last entry whose effects are now on disk.
     /// - Throws: what the backend could not do. A failed commit poisons the backend and is never tried again: the
     ///   process must stop, and the log applies the entries once more.
-    package func persist() throws(StoreError) -> LogIndex? {
-        guard let batch = store.nextBatch(maxBytes: Self.commitBytesMax) else { return nil }
+    package func persist(bytesMax: Int = commitBytesMax) throws(StoreError) -> LogIndex? {
+        guard let batch = store.nextBatch(maxBytes: bytesMax) else { return nil }
         try backend.commit(batch)
         store.persisted(batch)
         return batch.through.appliedIndex

@@ -8,8 +8,8 @@ package struct StoreOptions: Sendable {
     package var tailBytesMax = 64 << 20
     /// Two entries' effects may be persisted in one batch without a boundary between them below so many bytes.
     package var markBytesMin = 64 << 10
-    /// Removals in one batch, unless one sweep step found more.
-    package var batchDeletionsMax = 50_000
+    /// Removals in one batch, unless one sweep step found more. Each may touch a page of its own.
+    package var batchDeletionsMax = 8_000
     /// Removals waiting to be persisted; sweeping pauses above.
     package var pendingDeletionsMax = 400_000
 

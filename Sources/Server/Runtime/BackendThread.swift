@@ -6,12 +6,9 @@ import Replica
 import ServerCore
 import Synchronization
 
-/// Runs the backend writer: persists what the state machine has applied, in few large commits, behind the log.
+/// Runs the backend writer: persists what the state machine has applied, behind the log, in commits that leave the disk to
+/// the log most of the time (`CommitPacing`).
 final class BackendThread {
-    /// So many bytes waiting are persisted at once...
-    private static let bytesMax = 16 << 20
-    /// ...and fewer after so long, in nanoseconds. Both bound what a restart replays.
-    private static let delayNanoseconds: UInt64 = 1_000_000_000
     /// Room on the disk beyond twice what is to be written, in bytes, without which no commit is begun: a commit that
     /// the disk cut short could not be taken back.
     private static let reserveBytes: UInt64 = 32 << 20
@@ -28,27 +25,33 @@ final class BackendThread {
     /// Returns after a last commit once the server stops.
     func run() {
         writer.adoptByCurrentThread()
-        var lastCommit = context.clock.now()
+        var pacing = CommitPacing()
         while !context.isStopping.load(ordering: .acquiring) {
-            context.backendSignal.wait(milliseconds: 100)
-            let now = context.clock.now()
+            context.backendSignal.wait(milliseconds: pacing.patienceMilliseconds(now: context.clock.now()))
             let numbers = context.store.numbers()
-            let waits = numbers.persistedIndex != numbers.appliedIndex || numbers.pendingDeletions > 0
-            guard waits else {
-                lastCommit = now
+            guard numbers.persistedIndex != numbers.appliedIndex || numbers.pendingDeletions > 0 else {
+                pacing.nothingWaits()
                 continue
             }
-            guard
-                numbers.unpersistedBytes >= Self.bytesMax || now - lastCommit >= Self.delayNanoseconds
-                    || context.wantsCommit.exchange(false, ordering: .acquiringAndReleasing)
-            else { continue }
-            lastCommit = now
-            if hasRoom(for: numbers.unpersistedBytes) { persist() }
+            let isWanted = context.wantsCommit.exchange(false, ordering: .acquiringAndReleasing)
+            let start = context.clock.now()
+            guard pacing.mustCommit(bytes: Self.waitingBytes(numbers), isUrgent: isWanted, now: start) else { continue }
+            guard hasRoom(for: numbers.unpersistedBytes) else {
+                pacing.postponed(now: start)
+                continue
+            }
+            if isWanted { persistAll() } else { _ = persist(bytesMax: CommitPacing.commitBytes) }
+            pacing.committed(
+                from: start, to: context.clock.now(), bytes: Self.waitingBytes(context.store.numbers()))
         }
     }
 
+    private static func waitingBytes(_ numbers: StoreNumbers) -> Int {
+        numbers.unpersistedBytes + numbers.pendingDeletions * CommitPacing.removalBytes
+    }
+
     /// Whether the disk takes what is to be written. While it does not, what grows the store is refused, everything that
-    /// was acknowledged stays in the log, and this looks again every second.
+    /// was acknowledged stays in the log, and this looks again twice a second.
     private func hasRoom(for bytes: Int) -> Bool {
         let needed = 2 * UInt64(min(bytes, BackendWriter.commitBytesMax)) + Self.reserveBytes
         // A disk that cannot be asked is tried.
@@ -68,20 +71,24 @@ final class BackendThread {
     /// Persists everything that waits; for the end of the process, when nothing is applied any more.
     func finish() {
         writer.adoptByCurrentThread()
-        if hasRoom(for: context.store.numbers().unpersistedBytes) { persist() }
+        if hasRoom(for: context.store.numbers().unpersistedBytes) { persistAll() }
         writer.close()
     }
 
-    private func persist() {
-        while true {
-            let start = context.clock.now()
-            do throws(StoreError) {
-                guard let index = try writer.persist() else { return }
-                context.metrics.backendCommit.observe(nanoseconds: context.clock.now() - start)
-                context.replicaInbox.push(.persisted(through: index))
-            } catch {
-                context.stopProcess("persisting the store: \(error)")
-            }
+    private func persistAll() {
+        while persist(bytesMax: BackendWriter.commitBytesMax) {}
+    }
+
+    /// One commit; false when nothing waits.
+    private func persist(bytesMax: Int) -> Bool {
+        let start = context.clock.now()
+        do throws(StoreError) {
+            guard let index = try writer.persist(bytesMax: bytesMax) else { return false }
+            context.metrics.backendCommit.observe(nanoseconds: context.clock.now() - start)
+            context.replicaInbox.push(.persisted(through: index))
+            return true
+        } catch {
+            context.stopProcess("persisting the store: \(error)")
         }
     }
 }
