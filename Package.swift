@@ -68,7 +68,7 @@ let package = Package(
         library("Wire", ["Primitives", protobuf], exclude: ["Protos"]),
         library("RaftCore", ["Primitives"]),
         library("WriteAheadLog", ["Primitives", "IOInterfaces"]),
-        library("MVCC", ["Primitives", "Wire", "CLMDB", collections]),
+        library("MVCC", ["Primitives", "Wire", "CLMDB", "CPlatform", collections]),
         library("Watch", ["Primitives", "Wire", "MVCC", collections]),
         library("Snapshots", ["Primitives", "MVCC", "CZlib"]),
         library("Leasing", ["Primitives", heap]),

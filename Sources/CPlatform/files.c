@@ -95,6 +95,19 @@ int martlet_sync_directory(const char *path) {
     return error;
 }
 
+int martlet_begin_writeback(int fd) {
+#ifdef SYNC_FILE_RANGE_WRITE
+    int result;
+    do result = sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE);
+    while (result != 0 && errno == EINTR);
+    // File systems that cannot do it are synced later all the same.
+    if (result != 0 && errno != ENOSYS && errno != EINVAL && errno != ESPIPE) return -errno;
+#else
+    (void)fd;
+#endif
+    return 0;
+}
+
 // posix_fallocate writes a byte per block where the file system has no such call: slow, but the room is there.
 int martlet_preallocate(int fd, int64_t size) {
     int error;

@@ -2,7 +2,7 @@ package import MVCC
 package import Primitives
 package import Snapshots
 
-/// A snapshot of a backend's image: an LMDB read transaction, compressed frame by frame.
+/// A snapshot of a backend's image: an LMDB read transaction, frame by frame, each compressed or not.
 ///
 /// The image is held from `init` to the last chunk, or as long as the object: let it go early. One thread at a time.
 package final class ImageSnapshotSource: SnapshotSource {
@@ -18,5 +18,5 @@ package final class ImageSnapshotSource: SnapshotSource {
         writer = try SnapshotWriter(reader: reader, clusterID: clusterID, memberID: memberID, options: options)
     }
 
-    package func nextChunk() throws -> Bytes? { try writer.nextChunk() }
+    package func nextChunk(compressing: Bool) throws -> Bytes? { try writer.nextChunk(compressing: compressing) }
 }

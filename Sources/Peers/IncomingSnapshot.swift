@@ -1,5 +1,6 @@
 import IOInterfaces
 package import MVCC
+package import Primitives
 package import Snapshots
 
 /// A snapshot on its way into a file of its own: opened empty, filled, verified, synced, closed, and then the
@@ -14,8 +15,9 @@ package final class IncomingSnapshot {
     package init(path: String, options: LMDBOptions = LMDBOptions()) throws(SnapshotError) {
         self.path = path
         var options = options
-        // A file that is not whole is worth nothing: it is synced once, at the end.
+        // A file that is not whole is worth nothing: it is synced once, at the end. The disk is at work all the time.
         options.isSyncOff = true
+        options.isWritebackEager = true
         try Self.remove(path, files)
         let backend: LMDBBackend
         do throws(StoreError) { backend = try LMDBBackend.open(path: path, options: options) } catch {
@@ -29,7 +31,7 @@ package final class IncomingSnapshot {
     package var header: SnapshotHeader? { restore?.header }
 
     /// Takes the next bytes of the stream. Throws what is wrong with them, or `.store`; only `abort` makes sense then.
-    package func append(_ bytes: UnsafeRawBufferPointer) throws(SnapshotError) {
+    package func append(_ bytes: Bytes) throws(SnapshotError) {
         guard let restore else { throw .store(.closed) }
         try restore.append(bytes)
     }

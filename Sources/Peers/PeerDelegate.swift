@@ -63,7 +63,9 @@ package struct OutgoingSnapshot {
 /// on any thread.
 package protocol SnapshotSource: AnyObject {
     /// The next bytes, of any count but none; nil after the last. Throwing fails the snapshot.
-    func nextChunk() throws -> Bytes?
+    ///
+    /// - Parameter compressing: whether it is worth the time to make them fewer.
+    func nextChunk(compressing: Bool) throws -> Bytes?
 }
 
 /// Takes the bytes of a snapshot. All of it on the thread that receives snapshots. Either `finish` or `abort` is called
@@ -71,7 +73,7 @@ package protocol SnapshotSource: AnyObject {
 package protocol SnapshotSink: AnyObject {
     /// The next bytes, of any count; they are acknowledged to the sender when this returns. Throwing refuses the
     /// snapshot; `abort` follows.
-    func append(_ bytes: UnsafeRawBufferPointer) throws
+    func append(_ bytes: Bytes) throws
     /// There are no more: verify, make durable, hand over. The sender is told of success when this returns, and of
     /// failure when it throws (then `abort` follows).
     func finish() throws

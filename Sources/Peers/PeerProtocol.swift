@@ -24,8 +24,8 @@ enum PeerProtocol {
     static let probeBytesMax = 1 << 20
     static let snapshotPartBytesMax = (1 << 20) + (64 << 10)
     static let membersRequestBytesMax = 1 << 10
-    /// Bytes that a snapshot's part carries.
-    static let snapshotDataBytesMax = 128 << 10
+    /// Bytes that a snapshot's part carries: what a usual chunk has.
+    static let snapshotDataBytesMax = 512 << 10
 
     /// By `Method`. Probe and call are declared as streams, although they are unary to who makes them: so their headers
     /// are checked before the first byte of their message is kept.

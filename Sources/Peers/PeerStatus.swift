@@ -41,6 +41,9 @@ package struct PeerStatus: Sendable {
     package var snapshotsSendFailed: UInt64 = 0
     /// Bytes of the snapshot being sent that were consumed, nil when none is.
     package var snapshotBytesConsumed: UInt64?
+    /// Chunks of snapshots to it that were made to be compressed, and those that were not, because the link was waiting.
+    package var snapshotChunksCompressed: UInt64 = 0
+    package var snapshotChunksStored: UInt64 = 0
     package var snapshotsReceived: UInt64 = 0
     package var snapshotsReceiveFailed: UInt64 = 0
 

@@ -53,7 +53,8 @@ package struct PeerLimits: Sendable {
     /// Time between two probes, and how long one may take before the connection is given up.
     package var probeInterval = TimeAmount.seconds(1)
     package var probeTimeout = TimeAmount.seconds(3)
-    /// Bytes of a snapshot that are sent and not yet consumed, and kept so that they can be sent again.
+    /// Bytes of a snapshot that are sent and not yet consumed, and kept so that they can be sent again. A receiver stops
+    /// reading when twice as many wait to be consumed.
     package var snapshotWindowBytes = 8 << 20
     /// How long a sender tries to go on with a snapshot after its connection broke; then it has failed.
     package var snapshotResumeTime = TimeAmount.seconds(30)

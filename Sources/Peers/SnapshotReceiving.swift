@@ -127,7 +127,7 @@ final class SnapshotReceiving: @unchecked Sendable {
             return failed(RPCStatus(.internal, "bytes at \(offset) came where others were expected"))
         }
         do {
-            try bytes.withUnsafeBytes { try sink.append($0) }
+            try sink.append(bytes)
         } catch { return failed(RPCStatus(.dataLoss, "\(error)")) }
         let consumed = session.consumed + UInt64(bytes.count)
         self.session?.consumed = consumed
@@ -236,7 +236,8 @@ final class SnapshotStream: RPCStreamHandler, @unchecked Sendable {
             } else {
                 guard !hasEnded, !part.data.isEmpty else { throw PeerProtocol.Malformed() }
                 pendingBytes += part.data.count
-                if pendingBytes > core.limits.snapshotWindowBytes { pause() }
+                // A sender with the same limits stops by itself before: what it sees is how fast the link is, not the sink.
+                if pendingBytes > 2 * core.limits.snapshotWindowBytes { pause() }
                 receiving.data(self, offset: part.offset, bytes: part.data)
             }
         } catch {
@@ -287,7 +288,7 @@ final class SnapshotStream: RPCStreamHandler, @unchecked Sendable {
         call.eventLoop.execute {
             self.pendingBytes -= count
             self.send(SnapshotAcknowledgement(consumed: consumed))
-            if self.pendingBytes <= self.core.limits.snapshotWindowBytes / 2 { self.resume() }
+            if self.pendingBytes <= self.core.limits.snapshotWindowBytes { self.resume() }
         }
     }
 

@@ -9,8 +9,9 @@ import Transport
 /// One snapshot on its way to one member, over as many connections as it takes.
 ///
 /// The chunk thread opens the image and makes chunks, one at a time and only while fewer than the window's bytes are
-/// unacknowledged; those are kept, so that after a broken connection the stream goes on where the receiver is. Owner:
-/// the link's event loop, but for `source`, which belongs to the chunk thread.
+/// unacknowledged; those are kept, so that after a broken connection the stream goes on where the receiver is. Whether a
+/// chunk is compressed is decided when it is asked for, by how much waits for the link (`FrameCompression`). Owner: the
+/// link's event loop, but for `source`, which belongs to the chunk thread.
 final class SnapshotSending: @unchecked Sendable {
     // `@unchecked`: see the owner above; methods that are called from elsewhere hop.
 
@@ -62,6 +63,10 @@ final class SnapshotSending: @unchecked Sendable {
     private var isWhole = false
     private var endSent = false
     private var progressAt = NIODeadline.now()
+    private var compression: FrameCompression
+    /// How many of the chunks made were to be compressed, and how many not.
+    private var compressedChunks = 0
+    private var storedChunks = 0
     /// Since when there has been no connection that got anywhere.
     private var brokenSince: NIODeadline?
     /// When the bandwidth limit allows the next part.
@@ -72,6 +77,7 @@ final class SnapshotSending: @unchecked Sendable {
     init(link: PeerLink, request: Message, id: UInt64, completion: @escaping (Bool) -> Void) {
         self.link = link
         core = link.core
+        compression = FrameCompression(windowBytes: link.core.limits.snapshotWindowBytes)
         self.request = request
         self.id = id
         self.completion = completion
@@ -229,6 +235,7 @@ final class SnapshotSending: @unchecked Sendable {
             if isPaced || mustPace() { return }
             guard let part = nextPart() else { return }
             send(part)
+            pace(after: part.data.count)
             sent += UInt64(part.data.count)
             progressAt = .now()
             link.note { $0.bytesSent += UInt64(part.data.count) }
@@ -250,26 +257,31 @@ final class SnapshotSending: @unchecked Sendable {
         let count = min(PeerProtocol.snapshotDataBytesMax, chunk.bytes.count - start)
         var part = SnapshotPart()
         part.offset = sent
-        part.data = chunk.bytes.withUnsafeBytes { Bytes(copying: .init(rebasing: $0[start..<start + count])) }
+        if count == chunk.bytes.count {
+            // Nearly always: shared, not copied.
+            part.data = chunk.bytes
+        } else {
+            part.data = chunk.bytes.withUnsafeBytes { Bytes(copying: .init(rebasing: $0[start..<start + count])) }
+        }
         return part
     }
 
     /// True when the bandwidth limit says to wait, which is seen to.
     private func mustPace() -> Bool {
-        let bytesPerSecond = core.configuration.snapshotBytesPerSecondMax
-        guard bytesPerSecond > 0 else { return false }
-        let now = NIODeadline.now()
-        if nextPartAt > now {
-            isPaced = true
-            eventLoop.scheduleTask(deadline: nextPartAt) {
-                self.isPaced = false
-                self.pump()
-            }
-            return true
+        guard core.configuration.snapshotBytesPerSecondMax > 0, nextPartAt > .now() else { return false }
+        isPaced = true
+        eventLoop.scheduleTask(deadline: nextPartAt) {
+            self.isPaced = false
+            self.pump()
         }
-        let nanoseconds = Double(PeerProtocol.snapshotDataBytesMax) / Double(bytesPerSecond) * 1e9
-        nextPartAt = now + .nanoseconds(Int64(nanoseconds))
-        return false
+        return true
+    }
+
+    /// Lets the next part wait as long as this one takes under the bandwidth limit.
+    private func pace(after bytes: Int) {
+        let bytesPerSecond = core.configuration.snapshotBytesPerSecondMax
+        guard bytesPerSecond > 0 else { return }
+        nextPartAt = .now() + .nanoseconds(Int64(Double(bytes) / Double(bytesPerSecond) * 1e9))
     }
 
     private func send(_ part: SnapshotPart) {
@@ -285,18 +297,19 @@ final class SnapshotSending: @unchecked Sendable {
         case .dialling, .greeting, .streaming, .finishing: break
         }
         isProducing = true
+        let compressing = compression.decide(waitingBytes: Int(produced - sent) + (stream?.bufferedBytes ?? 0))
         let (eventLoop, source) = (eventLoop, source)
         core.chunkThread.submit { state in
             let result: Result<Bytes?, any Error>
             do {
                 guard state == .active else { throw PeerProtocol.stopping }
-                result = .success(try source.value?.nextChunk())
+                result = .success(try source.value?.nextChunk(compressing: compressing))
             } catch { result = .failure(error) }
-            eventLoop.execute { self.produced(result) }
+            eventLoop.execute { self.produced(result, compressing) }
         }
     }
 
-    private func produced(_ result: Result<Bytes?, any Error>) {
+    private func produced(_ result: Result<Bytes?, any Error>, _ compressing: Bool) {
         isProducing = false
         if case .done = phase { return letSourceGo() }
         switch result {
@@ -305,11 +318,23 @@ final class SnapshotSending: @unchecked Sendable {
             isWhole = true
             letSourceGo()
         case .success(let bytes?):
+            countChunk(isCompressed: compressing)
             chunks.append(Chunk(offset: produced, bytes: bytes))
             produced += UInt64(bytes.count)
         }
         pump()
         produce()
+    }
+
+    private func countChunk(isCompressed: Bool) {
+        if isCompressed { compressedChunks += 1 } else { storedChunks += 1 }
+        link.note { status in
+            if isCompressed {
+                status.snapshotChunksCompressed += 1
+            } else {
+                status.snapshotChunksStored += 1
+            }
+        }
     }
 
     private func letSourceGo() {
@@ -354,7 +379,11 @@ final class SnapshotSending: @unchecked Sendable {
         closeConnection()
         if succeeded {
             core.logger.info(
-                "sent a snapshot", metadata: ["peer": "\(link.name)", "bytes": "\(produced)"])
+                "sent a snapshot",
+                metadata: [
+                    "peer": "\(link.name)", "bytes": "\(produced)", "compressed-chunks": "\(compressedChunks)",
+                    "stored-chunks": "\(storedChunks)",
+                ])
         }
         completion(succeeded)
     }

@@ -20,9 +20,20 @@ package enum SnapshotPart: Sendable {
     case end(SnapshotTotals)
 }
 
+/// What a frame holds: a part of what came, shared and not copied, or what was decompressed.
+struct FrameContent: Sendable {
+    var bytes: Bytes
+    var range: Range<Int>
+
+    @inline(__always)
+    func withUnsafeBytes<R, E: Error>(_ body: (UnsafeRawBufferPointer) throws(E) -> R) throws(E) -> R {
+        try bytes.withUnsafeBytes { (bytes) throws(E) in try body(UnsafeRawBufferPointer(rebasing: bytes[range])) }
+    }
+}
+
 /// The records of one frame, checked, in revision order.
 package struct SnapshotRecords: Sendable {
-    let content: Bytes
+    let content: FrameContent
     package let count: Int
 
     /// Calls `body` with each record.
@@ -34,6 +45,25 @@ package struct SnapshotRecords: Sendable {
                 position += SnapshotFormat.recordHeadBytes + record.bytes.count
                 try body(record)
             }
+        }
+    }
+
+    /// Appends them as records of an image, which share this frame's memory; their bytes.
+    func append(to image: inout [ImageRecord]) -> Int {
+        content.withUnsafeBytes { bytes in
+            var position = 0
+            var recordBytes = 0
+            while position < bytes.count {
+                let record = Self.record(in: bytes, at: position)
+                let start = position + SnapshotFormat.recordHeadBytes
+                image.append(
+                    ImageRecord(
+                        revision: record.revision, isTombstone: record.isTombstone, frame: content.bytes,
+                        start: content.range.lowerBound + start, count: record.bytes.count))
+                recordBytes += record.bytes.count
+                position = start + record.bytes.count
+            }
+            return recordBytes
         }
     }
 
@@ -111,6 +141,14 @@ package final class SnapshotReader {
     private var digest: [UInt8] = []
 
     package init() {}
+
+    /// Takes the next bytes of the stream without copying them, if everything that came before was used. Take all parts
+    /// with `next` before more is given: what waits is kept.
+    package func append(_ bytes: Bytes) {
+        guard used == buffer.count else { return bytes.withUnsafeBytes { append($0) } }
+        buffer = bytes.array
+        used = 0
+    }
 
     /// Takes the next bytes of the stream. Take all parts with `next` before more is given: what waits is kept.
     package func append(_ bytes: UnsafeRawBufferPointer) {
@@ -194,10 +232,7 @@ package final class SnapshotReader {
         }
         guard let frame else { return nil }
         let start = offset
-        let content = try take(frame.bodyBytes) { (body) throws(SnapshotError) in
-            try decode(frame, body, offset: start)
-        }
-        guard let content else { return nil }
+        guard let content = try takeContent(frame) else { return nil }
         self.frame = nil
         switch frame.kind {
         case SnapshotFormat.kindRecords: return .records(try records(content, frame, offset: start))
@@ -229,13 +264,25 @@ package final class SnapshotReader {
 
     // MARK: Contents
 
-    private func decode(
-        _ frame: SnapshotFormat.FrameHeader, _ body: UnsafeRawBufferPointer, offset: UInt64
-    ) throws(SnapshotError) -> Bytes {
-        guard CRC32C.checksum(body) == frame.bodyChecksum else {
-            throw .damaged(offset: offset, detail: "a frame's body does not match its checksum")
+    /// The content of the frame whose body comes next; nil when it is not there yet.
+    private func takeContent(_ frame: SnapshotFormat.FrameHeader) throws(SnapshotError) -> FrameContent? {
+        guard buffer.count - used >= frame.bodyBytes else { return nil }
+        let stored = FrameContent(bytes: Bytes(buffer), range: used..<(used + frame.bodyBytes))
+        let start = offset
+        used += frame.bodyBytes
+        offset += UInt64(frame.bodyBytes)
+        return try stored.withUnsafeBytes { (body) throws(SnapshotError) in
+            guard CRC32C.checksum(body) == frame.bodyChecksum else {
+                throw .damaged(offset: start, detail: "a frame's body does not match its checksum")
+            }
+            guard frame.encoding == SnapshotFormat.encodingZlib else { return stored }
+            return try decompress(frame, body, offset: start)
         }
-        guard frame.encoding == SnapshotFormat.encodingZlib else { return Bytes(copying: body) }
+    }
+
+    private func decompress(
+        _ frame: SnapshotFormat.FrameHeader, _ body: UnsafeRawBufferPointer, offset: UInt64
+    ) throws(SnapshotError) -> FrameContent {
         var isWhole = false
         let content = Bytes(count: frame.contentBytes) { target in
             isWhole = decompressor.decompress(body, into: target)
@@ -243,7 +290,7 @@ package final class SnapshotReader {
             if !isWhole { target.initializeMemory(as: UInt8.self, repeating: 0) }
         }
         guard isWhole else { throw .damaged(offset: offset, detail: "a frame cannot be decompressed") }
-        return content
+        return FrameContent(bytes: content, range: 0..<frame.contentBytes)
     }
 
     /// Counts a frame's content into the totals.
@@ -253,7 +300,7 @@ package final class SnapshotReader {
     }
 
     private func records(
-        _ content: Bytes, _ frame: SnapshotFormat.FrameHeader, offset: UInt64
+        _ content: FrameContent, _ frame: SnapshotFormat.FrameHeader, offset: UInt64
     ) throws(SnapshotError) -> SnapshotRecords {
         guard let header, lastMetaKey == nil else {
             throw .damaged(offset: offset, detail: "records after the meta entries")
@@ -272,7 +319,7 @@ package final class SnapshotReader {
     }
 
     private func meta(
-        _ content: Bytes, _ frame: SnapshotFormat.FrameHeader, offset: UInt64
+        _ content: FrameContent, _ frame: SnapshotFormat.FrameHeader, offset: UInt64
     ) throws(SnapshotError) -> [MetaChange] {
         var entries: [MetaChange] = []
         try content.withUnsafeBytes { (bytes) throws(SnapshotError) in
@@ -305,7 +352,7 @@ package final class SnapshotReader {
         return entries
     }
 
-    private func end(_ content: Bytes, offset: UInt64) throws(SnapshotError) -> SnapshotTotals {
+    private func end(_ content: FrameContent, offset: UInt64) throws(SnapshotError) -> SnapshotTotals {
         let written = content.withUnsafeBytes { SnapshotFormat.decodeTotals($0) }
         guard let written, written == totals, totals.recordCount == header?.recordCount else {
             throw .damaged(offset: offset, detail: "the totals are not those of what was read")

@@ -1,5 +1,5 @@
 package import MVCC
-import Primitives
+package import Primitives
 
 /// Writes a snapshot's stream into an empty backend, in bounded commits.
 ///
@@ -7,8 +7,8 @@ import Primitives
 /// are committed last, after the whole stream was found right. Restore into a new file and rename that into place.
 /// Memory: one commit, one frame, and the meta table. Owner: one thread at a time.
 package final class SnapshotRestore {
-    /// Bytes of records in one commit.
-    private static let commitBytes = 16 << 20
+    /// Bytes of records in one commit: little enough for who sends the stream not to have to wait for it.
+    private static let commitBytes = 4 << 20
 
     private let backend: any Backend
     private let reader = SnapshotReader()
@@ -38,9 +38,18 @@ package final class SnapshotRestore {
     ///
     /// - Throws: what `SnapshotReader.next` does; `.store` when the backend fails. The restore is then of no further use.
     package func append(_ bytes: UnsafeRawBufferPointer) throws(SnapshotError) {
+        try feed { reader.append(bytes) }
+    }
+
+    /// The same for bytes that may be kept: they are not copied.
+    package func append(_ bytes: Bytes) throws(SnapshotError) {
+        try feed { reader.append(bytes) }
+    }
+
+    private func feed(_ append: () -> Void) throws(SnapshotError) {
         if let failure { throw failure }
         do throws(SnapshotError) {
-            reader.append(bytes)
+            append()
             while let part = try reader.next() { try take(part) }
         } catch {
             failure = error
@@ -69,13 +78,7 @@ package final class SnapshotRestore {
         case .header, .end: break
         case .meta(let entries): meta += entries
         case .records(let records):
-            batch.imageRecords.reserveCapacity(batch.imageRecords.count + records.count)
-            records.forEach { record in
-                let copy = ImageRecord(
-                    revision: record.revision, isTombstone: record.isTombstone, bytes: Bytes(copying: record.bytes))
-                batch.imageRecords.append(copy)
-                batch.recordBytes += record.bytes.count
-            }
+            batch.recordBytes += records.append(to: &batch.imageRecords)
             if batch.recordBytes >= Self.commitBytes { try commit() }
         }
     }

@@ -26,8 +26,8 @@ package final class SnapshotWriter {
     private var meta: [(key: Bytes, value: Bytes)]?
     private var metaIndex = 0
     private var chain: UInt32
-    /// Content of the frame that is being made.
-    private var content: [UInt8] = []
+    /// The frame that is being made: room for its header, and the content.
+    private var frame: [UInt8] = []
 
     /// Opens an image with `reader`, which must have none open and is the writer's from now on.
     ///
@@ -53,7 +53,6 @@ package final class SnapshotWriter {
             reader.end()
             throw .store(error)
         }
-        content.reserveCapacity(options.frameBytes)
     }
 
     deinit { reader.end() }
@@ -65,28 +64,30 @@ package final class SnapshotWriter {
 
     /// The next part of the stream: the header, or one frame; nil after the last, when the image has been let go.
     ///
-    /// Costs reading and compressing `SnapshotOptions.frameBytes`: some milliseconds.
+    /// Costs reading `SnapshotOptions.frameBytes`, a quarter of a millisecond, and compressing them: some milliseconds.
     ///
+    /// - Parameter compressing: whether the frame may be compressed; false costs more bytes and less time. Readers take
+    ///   either, in any mixture.
     /// - Throws: `.store`; `.itemTooLarge` for an item above `SnapshotFormat.contentBytesMax`. The writer is then of no
     ///   further use.
-    package func nextChunk() throws(SnapshotError) -> Bytes? {
+    package func nextChunk(compressing: Bool = true) throws(SnapshotError) -> Bytes? {
         let chunk: [UInt8]
         switch stage {
         case .header:
             chunk = SnapshotFormat.encode(header).bytes
             stage = .items
         case .items:
-            content.removeAll(keepingCapacity: true)
+            beginFrame()
             let records = try fillRecords()
             let entries = records == 0 ? try fillMeta() : 0
             if records > 0 {
                 totals.recordCount += UInt64(records)
-                chunk = try frame(SnapshotFormat.kindRecords, itemCount: records)
+                chunk = try endFrame(SnapshotFormat.kindRecords, itemCount: records, compressing)
             } else if entries > 0 {
                 totals.metaCount += UInt64(entries)
-                chunk = try frame(SnapshotFormat.kindMeta, itemCount: entries)
+                chunk = try endFrame(SnapshotFormat.kindMeta, itemCount: entries, compressing)
             } else {
-                chunk = endFrame()
+                chunk = lastFrame()
                 reader.end()
                 stage = .done
             }
@@ -103,8 +104,8 @@ package final class SnapshotWriter {
         do throws(StoreError) {
             while let record = pending {
                 let size = SnapshotFormat.recordHeadBytes + record.bytes.count
-                if count > 0, content.count + size > options.frameBytes { break }
-                SnapshotFormat.appendRecord(record, to: &content)
+                if count > 0, frame.count + size > frameBytesMax { break }
+                SnapshotFormat.appendRecord(record, to: &frame)
                 count += 1
                 pending = try reader.next()
             }
@@ -121,8 +122,8 @@ package final class SnapshotWriter {
         while metaIndex < entries.count {
             let (key, value) = entries[metaIndex]
             let size = SnapshotFormat.metaHeadBytes + key.count + value.count
-            if count > 0, content.count + size > options.frameBytes { break }
-            SnapshotFormat.appendMeta(key: key, value: value, to: &content)
+            if count > 0, frame.count + size > frameBytesMax { break }
+            SnapshotFormat.appendMeta(key: key, value: value, to: &frame)
             count += 1
             metaIndex += 1
         }
@@ -131,33 +132,55 @@ package final class SnapshotWriter {
 
     // MARK: Frames
 
-    /// A frame of `content`, compressed if that makes it smaller.
-    private func frame(_ kind: UInt8, itemCount: Int) throws(SnapshotError) -> [UInt8] {
-        guard content.count <= SnapshotFormat.contentBytesMax else { throw .itemTooLarge(bytes: content.count) }
-        totals.contentBytes += UInt64(content.count)
+    private var frameBytesMax: Int { SnapshotFormat.frameHeaderBytes + options.frameBytes }
+
+    private func beginFrame() {
+        frame.removeAll(keepingCapacity: true)
+        frame.reserveCapacity(frameBytesMax)
+        frame.append(contentsOf: repeatElement(0, count: SnapshotFormat.frameHeaderBytes))
+    }
+
+    /// Ends the frame that is being made: compressed, if that is wanted and makes it smaller, or else as it is, without
+    /// another copy.
+    private func endFrame(_ kind: UInt8, itemCount: Int, _ compressing: Bool) throws(SnapshotError) -> [UInt8] {
         let head = SnapshotFormat.frameHeaderBytes
-        return content.withUnsafeBytes { content in
+        let contentBytes = frame.count - head
+        guard contentBytes <= SnapshotFormat.contentBytesMax else { throw .itemTooLarge(bytes: contentBytes) }
+        totals.contentBytes += UInt64(contentBytes)
+        let compressed: [UInt8]? = frame.withUnsafeBytes { frame in
+            let content = UnsafeRawBufferPointer(rebasing: frame[head...])
             totals.contentChecksum = CRC32C.checksum(content, continuing: totals.contentChecksum)
-            return [UInt8](unsafeUninitializedCapacity: head + content.count) { buffer, initialized in
-                let target = UnsafeMutableRawBufferPointer(buffer)
-                // One byte less than the content: what does not fit is better left as it is.
-                let room = UnsafeMutableRawBufferPointer(rebasing: target[head..<(head + content.count - 1)])
-                let compressed = compressor?.compress(content, into: room)
-                if compressed == nil {
-                    UnsafeMutableRawBufferPointer(rebasing: target[head...]).copyMemory(from: content)
-                }
-                let count = compressed ?? content.count
-                writeHeader(
-                    to: target, kind: kind,
-                    encoding: compressed == nil ? SnapshotFormat.encodingPlain : SnapshotFormat.encodingZlib,
-                    contentBytes: content.count, bodyBytes: count, itemCount: itemCount)
-                initialized = head + count
-            }
+            return compressing ? compress(content, kind, itemCount: itemCount) : nil
         }
+        if let compressed { return compressed }
+        var stored: [UInt8] = []
+        swap(&stored, &frame)
+        stored.withUnsafeMutableBytes { target in
+            writeHeader(
+                to: target, kind: kind, encoding: SnapshotFormat.encodingPlain, contentBytes: contentBytes,
+                bodyBytes: contentBytes, itemCount: itemCount)
+        }
+        return stored
+    }
+
+    /// Nil when compressing does not make it smaller.
+    private func compress(_ content: UnsafeRawBufferPointer, _ kind: UInt8, itemCount: Int) -> [UInt8]? {
+        guard let compressor else { return nil }
+        let head = SnapshotFormat.frameHeaderBytes
+        // One byte less than the content: what does not fit is better left as it is.
+        let bytes = [UInt8](unsafeUninitializedCapacity: head + content.count - 1) { buffer, initialized in
+            let target = UnsafeMutableRawBufferPointer(buffer)
+            guard let count = compressor.compress(content, into: .init(rebasing: target[head...])) else { return }
+            writeHeader(
+                to: target, kind: kind, encoding: SnapshotFormat.encodingZlib, contentBytes: content.count,
+                bodyBytes: count, itemCount: itemCount)
+            initialized = head + count
+        }
+        return bytes.isEmpty ? nil : bytes
     }
 
     /// The last frame, and the padding.
-    private func endFrame() -> [UInt8] {
+    private func lastFrame() -> [UInt8] {
         let body = SnapshotFormat.encode(totals)
         let head = SnapshotFormat.frameHeaderBytes
         var bytes = [UInt8](repeating: 0, count: head) + body

@@ -9,7 +9,7 @@
 // - A reader hands out nothing that is not covered by a checksum that was right, and reports the end only when it has
 //   seen every byte of the stream: a stream that was cut off, or whose frames were dropped, repeated or exchanged, is
 //   never taken for a whole one.
-// - The same image with the same options gives the same bytes.
+// - The same image with the same options and the same choice for each frame gives the same bytes.
 //
 // File format, version 1. Numbers are little-endian, but for revisions, which are as in the store (`RevisionKey`).
 //
@@ -21,7 +21,8 @@
 //            u32; length of the body u32; count of items u32; CRC-32C u32 over the body; CRC-32C u32 over the 20 bytes
 //            before it, continuing from the same field of the frame before (of the header for the first one), so
 //            that each frame vouches for the whole chain before it.
-//            The body is the content, compressed when that makes it smaller. Contents hold whole items:
+//            The body is the content, as it is or compressed, as the writer chooses for each frame: compressed only when
+//            that makes it smaller. Contents hold whole items:
 //            records: revision (12 bytes), flags u8 (1: tombstone), length u32, the stored record; revisions ascend.
 //            meta:    length of the key u32, of the value u32, key, value; keys ascend.
 //            end:     count of records u64, count of meta entries u64, bytes of all contents u64, CRC-32C u32 over all

@@ -202,7 +202,7 @@ final class TestSinks: Sendable {
             self.incoming = incoming
         }
 
-        func append(_ bytes: UnsafeRawBufferPointer) throws {
+        func append(_ bytes: Bytes) throws {
             try sinks.state.withLockedValue { $0.beforeAppend }?(self.bytes)
             try incoming.append(bytes)
             self.bytes += bytes.count
@@ -221,19 +221,21 @@ final class TestSinks: Sendable {
     }
 }
 
-/// Passes a source's chunks on, and lets a test change or count them.
+/// Passes a source's chunks on, and lets a test change or count them, and say how they are encoded.
 final class ChangingSource: SnapshotSource {
     private let source: any SnapshotSource
+    private let compressing: Bool?
     private let change: (Int, Bytes) throws -> Bytes
     private var number = 0
 
-    init(_ source: any SnapshotSource, _ change: @escaping (Int, Bytes) throws -> Bytes) {
+    init(_ source: any SnapshotSource, compressing: Bool?, _ change: @escaping (Int, Bytes) throws -> Bytes) {
         self.source = source
+        self.compressing = compressing
         self.change = change
     }
 
-    func nextChunk() throws -> Bytes? {
-        guard let chunk = try source.nextChunk() else { return nil }
+    func nextChunk(compressing: Bool) throws -> Bytes? {
+        guard let chunk = try source.nextChunk(compressing: self.compressing ?? compressing) else { return nil }
         number += 1
         return try change(number, chunk)
     }
@@ -247,14 +249,18 @@ extension TestMember {
                 configurationState: ConfigurationState(), index: LogIndex(index), term: Term(term)))
     }
 
-    /// Sends `image` when it is asked for a snapshot, with the image's own index in the message.
-    func sends(_ image: Image, level: Int32 = 1, change: (@Sendable (Int, Bytes) throws -> Bytes)? = nil) {
+    /// Sends `image` when it is asked for a snapshot, with the image's own index in the message; `compressing` in place of
+    /// what the sender decides.
+    func sends(
+        _ image: Image, level: Int32 = 1, compressing: Bool? = nil,
+        change: @escaping @Sendable (Int, Bytes) throws -> Bytes = { $1 }
+    ) {
         recorder[\.openSnapshot] = { request in
             let source = try image.source(level: level)
             var message = request
             message.snapshot?.index = source.header.appliedIndex
-            guard let change else { return OutgoingSnapshot(message: message, source: source) }
-            return OutgoingSnapshot(message: message, source: ChangingSource(source, change))
+            return OutgoingSnapshot(
+                message: message, source: ChangingSource(source, compressing: compressing, change))
         }
     }
 

@@ -15,6 +15,14 @@ import Testing
         return try fixture.snapshot(.make(level: level, frameBytes: 300))
     }
 
+    private static func mixed(seed: UInt64) throws -> [UInt8] {
+        var fixture = try Fixture(seed: seed)
+        fixture.valueBytesMax = 60
+        fixture.keyCount = 6
+        try fixture.run(entries: 25)
+        return try fixture.mixedSnapshot(frameBytes: 300)
+    }
+
     @Test func everyTruncationIsNoticed() throws {
         let bytes = try Self.small()
         #expect(fault(bytes) == nil)
@@ -24,9 +32,9 @@ import Testing
         }
     }
 
-    @Test(arguments: [0, 1] as [Int32])
-    func everyFlippedBitIsNoticed(level: Int32) throws {
-        var bytes = try Self.small(level: level)
+    @Test(arguments: [0, 1, nil] as [Int32?])
+    func everyFlippedBitIsNoticed(level: Int32?) throws {
+        var bytes = try level.map { try Self.small(level: $0) } ?? Self.mixed(seed: 21)
         for index in bytes.indices {
             for bit in 0..<8 as Range<UInt8> {
                 bytes[index] ^= 1 << bit
@@ -39,7 +47,8 @@ import Testing
     @Test(arguments: 0..<300 as Range<UInt64>)
     func everyMutationIsNoticed(seed: UInt64) throws {
         var random = PRNG(seed: seed)
-        let original = try Self.small(seed: seed % 10, level: Int32(seed % 3))
+        let original =
+            seed % 4 == 3 ? try Self.mixed(seed: seed % 10) : try Self.small(seed: seed % 10, level: Int32(seed % 4))
         for _ in 0..<20 {
             var bytes = original
             for _ in 0..<random.next(in: 1..<4) { Self.mutate(&bytes, &random) }

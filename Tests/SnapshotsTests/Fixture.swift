@@ -97,6 +97,14 @@ struct Fixture {
     func snapshot(_ options: SnapshotOptions = SnapshotOptions()) throws -> [UInt8] {
         try writer(options).rest().flatMap(\.array)
     }
+
+    /// The whole stream, each frame compressed or not by chance.
+    mutating func mixedSnapshot(frameBytes: Int) throws -> [UInt8] {
+        let writer = try writer(.make(level: 1, frameBytes: frameBytes))
+        var bytes: [UInt8] = []
+        while let chunk = try writer.nextChunk(compressing: random.chance(oneIn: 2)) { bytes += chunk.array }
+        return bytes
+    }
 }
 
 extension SnapshotWriter {
@@ -165,7 +173,11 @@ func restore(
     var position = 0
     while position < bytes.count {
         let end = min(bytes.count, position + random.next(in: 0..<piecesMax))
-        try bytes[position..<end].withUnsafeBytes { try restore.append($0) }
+        if random.chance(oneIn: 2) {
+            try restore.append(Bytes(Array(bytes[position..<end])))
+        } else {
+            try bytes[position..<end].withUnsafeBytes { try restore.append($0) }
+        }
         position = end
     }
     return try restore.finish()

@@ -112,6 +112,21 @@ import Testing
         #expect(try fixture.snapshot() == (try fixture.snapshot()))
     }
 
+    @Test(arguments: 300..<310 as Range<UInt64>)
+    func framesMayBeEncodedInAnyMixture(seed: UInt64) throws {
+        var fixture = try Fixture(seed: seed)
+        try fixture.run(entries: 150)
+        let original = try Dump(fixture.backend)
+        let bytes = try fixture.mixedSnapshot(frameBytes: 1000)
+        let compressed = try fixture.snapshot(.make(level: 1, frameBytes: 1000))
+        let stored = try fixture.snapshot(.make(level: 0, frameBytes: 1000))
+        #expect(compressed.count < bytes.count && bytes.count < stored.count)
+        let target = MemoryBackend()
+        let status = try restore(bytes, into: target, &fixture.random)
+        #expect(try Dump(target) == original)
+        #expect(status.hash == (try inspect(compressed)).hash)
+    }
+
     @Test func nothingPersistedIsAnEmptySnapshot() throws {
         let fixture = try Fixture(seed: 1)
         let bytes = try fixture.snapshot()

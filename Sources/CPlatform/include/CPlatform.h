@@ -36,6 +36,10 @@ int64_t martlet_read(int fd, void *bytes, size_t count, int64_t offset);
 int martlet_write(int fd, const void *bytes, size_t count, int64_t offset);
 int martlet_sync_data(int fd);
 int martlet_sync_directory(const char *path);
+/// Begins to write out what is dirty of a file, after what was begun before has come to its end, and makes nothing
+/// durable: so that the sync that comes later has little to do, and others' syncs never wait for more than one such
+/// piece. Does nothing where the system has no such call.
+int martlet_begin_writeback(int fd);
 /// Makes the file at least `size` bytes long, with room for all of them.
 int martlet_preallocate(int fd, int64_t size);
 int martlet_truncate(int fd, int64_t size);

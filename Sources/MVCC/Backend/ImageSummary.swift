@@ -38,19 +38,30 @@ extension Store {
 
 /// A record of an image, to be stored as it is. Unlike a revision's events it may stand alone: compaction removes single
 /// changes of a revision.
-package struct ImageRecord: Equatable, Sendable {
-    package var revision: Revision
-    package var isTombstone: Bool
-    package var bytes: Bytes
+package struct ImageRecord: Sendable {
+    package let revision: Revision
+    package let isTombstone: Bool
+    /// What the record is a part of, shared with its neighbours: a record of its own would cost an allocation and a copy.
+    private let frame: Bytes
+    private let start: Int
+    let count: Int
 
-    package init(revision: Revision, isTombstone: Bool, bytes: Bytes) {
+    /// The `count` bytes of `frame` from `start` on.
+    package init(revision: Revision, isTombstone: Bool, frame: Bytes, start: Int, count: Int) {
+        invariant(start >= 0 && count >= 0 && start <= frame.count - count, "a record outside of its frame")
         self.revision = revision
         self.isTombstone = isTombstone
-        self.bytes = bytes
+        self.frame = frame
+        self.start = start
+        self.count = count
     }
 
-    /// See `RecordChecksum`.
-    var checksum: UInt32 {
-        bytes.withUnsafeBytes { RecordChecksum.of(revision, isTombstone: isTombstone, $0) }
+    /// Calls `body` with the record's bytes and their checksum (`RecordChecksum`).
+    @inline(__always)
+    func withStored<R>(_ body: (UnsafeRawBufferPointer, UInt32) -> R) -> R {
+        frame.withUnsafeBytes { frame in
+            let bytes = UnsafeRawBufferPointer(rebasing: frame[start..<(start + count)])
+            return body(bytes, RecordChecksum.of(revision, isTombstone: isTombstone, bytes))
+        }
     }
 }

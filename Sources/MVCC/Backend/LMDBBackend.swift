@@ -1,4 +1,5 @@
 import CLMDB
+import CPlatform
 import Primitives
 import Synchronization
 
@@ -22,6 +23,9 @@ package struct LMDBOptions: Sendable {
     package var isReadAheadOff = false
     /// Commits without waiting for the disk. Unsafe: for tests and for etcd's `--unsafe-no-fsync`.
     package var isSyncOff = false
+    /// With `isSyncOff`: the kernel begins to write out what a commit wrote as soon as it is over, instead of half a minute
+    /// later, so that whoever syncs the whole file in the end does not wait for all of it.
+    package var isWritebackEager = false
 
     package init() {}
 }
@@ -40,11 +44,16 @@ package final class LMDBBackend: Backend, @unchecked Sendable {
     let revisions: MDB_dbi
     let meta: MDB_dbi
     private let pageBytes: Int
+    private let isWritebackEager: Bool
     private let isPoisoned = Atomic<Bool>(false)
     private let isClosed = Atomic<Bool>(false)
 
-    private init(path: String, environment: OpaquePointer, revisions: MDB_dbi, meta: MDB_dbi, pageBytes: Int) {
+    private init(
+        path: String, environment: OpaquePointer, revisions: MDB_dbi, meta: MDB_dbi, pageBytes: Int,
+        isWritebackEager: Bool
+    ) {
         self.path = path
+        self.isWritebackEager = isWritebackEager
         self.environment = environment
         self.revisions = revisions
         self.meta = meta
@@ -74,7 +83,7 @@ package final class LMDBBackend: Backend, @unchecked Sendable {
             try LMDBError.check(mdb_txn_commit(committed), "mdb_txn_commit of the tables")
             return LMDBBackend(
                 path: path, environment: environment, revisions: revisions, meta: meta,
-                pageBytes: Int(statistics.ms_psize))
+                pageBytes: Int(statistics.ms_psize), isWritebackEager: options.isWritebackEager)
         } catch {
             if let transaction { mdb_txn_abort(transaction) }
             mdb_env_close(environment)
@@ -160,7 +169,7 @@ package final class LMDBBackend: Backend, @unchecked Sendable {
                 }
             }
             for record in batch.imageRecords {
-                try append(record.revision, count: record.bytes.count, cursor) { StoredValue.write(record, to: $0) }
+                try append(record.revision, count: record.count, cursor) { StoredValue.write(record, to: $0) }
             }
         } catch {
             mdb_txn_abort(transaction)
@@ -173,6 +182,14 @@ package final class LMDBBackend: Backend, @unchecked Sendable {
             throw error
         }
         try LMDBError.check(mdb_txn_commit(transaction), "mdb_txn_commit")
+        if isWritebackEager { try beginWriteback() }
+    }
+
+    private func beginWriteback() throws(StoreError) {
+        var descriptor: Int32 = -1
+        try LMDBError.check(mdb_env_get_fd(environment, &descriptor), "mdb_env_get_fd")
+        let result = martlet_begin_writeback(descriptor)
+        if result < 0 { throw LMDBError.make(-result, "beginning to write out \(path)") }
     }
 
     private func delete(_ revision: Revision, _ cursor: OpaquePointer?) throws(StoreError) {

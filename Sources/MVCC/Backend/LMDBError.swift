@@ -54,9 +54,7 @@ enum StoredValue {
     }
 
     static func write(_ record: ImageRecord, to target: UnsafeMutableRawPointer) {
-        record.bytes.withUnsafeBytes {
-            write($0, checksum: record.checksum, isTombstone: record.isTombstone, to: target)
-        }
+        record.withStored { write($0, checksum: $1, isTombstone: record.isTombstone, to: target) }
     }
 
     @inline(__always)

@@ -139,8 +139,8 @@ package final class MemoryBackend: Backend {
         for record in batch.imageRecords {
             invariant(image.records.last.map { $0.revision < record.revision } ?? true, "revisions out of order")
             image.records.append(
-                record.bytes.withUnsafeBytes {
-                    Record(record.revision, isTombstone: record.isTombstone, checksum: record.checksum, $0)
+                record.withStored { bytes, checksum in
+                    Record(record.revision, isTombstone: record.isTombstone, checksum: checksum, bytes)
                 })
         }
         for change in batch.meta { image.meta[change.key] = change.value }

@@ -214,7 +214,7 @@ private final class ReceivedImage: SnapshotSink {
         }
     }
 
-    func append(_ bytes: UnsafeRawBufferPointer) throws {
+    func append(_ bytes: Bytes) throws {
         try incoming.append(bytes)
         if !isJudged, let header = incoming.header {
             isJudged = true

@@ -33,6 +33,14 @@ extension MetricsCollector {
         family("etcd_network_snapshot_send_failures", "Snapshots to a member that failed.", "counter") {
             Double($0.snapshotsSendFailed)
         }
+        page.family(
+            "martlet_snapshot_chunks_total", "Chunks of snapshots made for a member, by how they were encoded.",
+            "counter",
+            peers.flatMap { peer in
+                [("zlib", peer.snapshotChunksCompressed), ("stored", peer.snapshotChunksStored)].map {
+                    ("To=\"\(peer.member.hex)\",encoding=\"\($0.0)\"", Double($0.1))
+                }
+            })
         family("martlet_peer_queued_bytes", "Bytes that wait to be sent to a member.", "gauge") {
             Double($0.queuedBytes)
         }
