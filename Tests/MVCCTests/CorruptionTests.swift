@@ -79,6 +79,24 @@ import Testing
         }
     }
 
+    /// Cut at every page behind the two roots: reading past the end of a mapped file would be a signal, not an error.
+    @Test func aFileThatWasCutOffIsFound() throws {
+        let directory = try TemporaryDirectory()
+        do {
+            let fixture = try Self.filled(try LMDBBackend.open(path: directory.path + "/data", options: .forTests))
+            fixture.backend.close()
+        }
+        let sound = try directory.read("data")
+        #expect(sound.count > 4 * 4096)
+        for end in stride(from: 2 * 4096, to: sound.count / 2, by: 4096) {
+            try directory.write(Array(sound[..<end]), to: "cut")
+            #expect(throws: StoreError.self, "cut at \(end)") {
+                let backend = try LMDBBackend.open(path: directory.path + "/cut", options: .forTests)
+                _ = try Store.open(backend: backend)
+            }
+        }
+    }
+
     @Test func damagedMetaIsFound() throws {
         let directory = try TemporaryDirectory()
         do {

@@ -70,6 +70,7 @@ package final class LMDBBackend: Backend, @unchecked Sendable {
         do throws(StoreError) {
             var stale: Int32 = 0
             try LMDBError.check(mdb_reader_check(environment, &stale), "mdb_reader_check")
+            try extendToLastPage(path: path, environment)
             try LMDBError.check(mdb_txn_begin(environment, nil, 0, &transaction), "mdb_txn_begin")
             var revisions: MDB_dbi = 0
             var meta: MDB_dbi = 0
@@ -111,6 +112,21 @@ package final class LMDBBackend: Backend, @unchecked Sendable {
             }
             mapBytes /= 2
         }
+    }
+
+    /// Gives the file the length that its newest root speaks of. A page past the end that was never written is free, and
+    /// nobody looks at it; one that was cut off is then found as damaged, where the access itself would end the process
+    /// by a signal. Source: LMDB reads through a map of the file.
+    private static func extendToLastPage(path: String, _ environment: OpaquePointer) throws(StoreError) {
+        var info = MDB_envinfo()
+        var statistics = MDB_stat()
+        var file = stat()
+        try LMDBError.check(mdb_env_info(environment, &info), "mdb_env_info")
+        try LMDBError.check(mdb_env_stat(environment, &statistics), "mdb_env_stat")
+        guard stat(path, &file) == 0 else { throw .system(code: errno, operation: "stat \(path)") }
+        let bytes = off_t(info.me_last_pgno + 1) * off_t(statistics.ms_psize)
+        guard file.st_size < bytes else { return }
+        guard truncate(path, bytes) == 0 else { throw .system(code: errno, operation: "extending \(path)") }
     }
 
     package func close() { isClosed.store(true, ordering: .releasing) }

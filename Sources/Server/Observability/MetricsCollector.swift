@@ -121,6 +121,12 @@ package final class MetricsCollector: Sendable {
         page.gauge("martlet_mvcc_versions", "Stored versions of keys.", numbers.versions)
         page.gauge("martlet_mvcc_tail_bytes", "Bytes of the newest revisions held in memory.", numbers.tailBytes)
         page.gauge("martlet_mvcc_unpersisted_bytes", "Bytes that wait to be persisted.", numbers.unpersistedBytes)
+        page.gauge(
+            "martlet_store_disk_full", "1 while the store's disk is full and writes that grow it are refused.",
+            context.storeDiskFull.load(ordering: .relaxed) ? 1 : 0)
+        page.gauge(
+            "martlet_wal_disk_full", "1 while the log's disk is full and writes that grow it are refused.",
+            context.logDiskFull.load(ordering: .relaxed) ? 1 : 0)
         page.counter("etcd_mvcc_range_total", "Ranges seen by this member.", metrics.rangeTotal.current)
         page.counter("etcd_mvcc_put_total", "Puts seen by this member.", metrics.putTotal.current)
         page.counter("etcd_mvcc_delete_total", "Deletes seen by this member.", metrics.deleteTotal.current)

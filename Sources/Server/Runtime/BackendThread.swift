@@ -9,9 +9,9 @@ import Synchronization
 /// Runs the backend writer: persists what the state machine has applied, behind the log, in commits that leave the disk to
 /// the log most of the time (`CommitPacing`).
 final class BackendThread {
-    /// Room on the disk beyond twice what is to be written, in bytes, without which no commit is begun: a commit that
-    /// the disk cut short could not be taken back.
-    private static let reserveBytes: UInt64 = 32 << 20
+    /// Room on the disk beyond twice what a commit takes, in bytes, without which none is begun: a commit that the disk
+    /// cut short could not be taken back.
+    private static let reserveBytes: UInt64 = 8 << 20
 
     private let context: ServerContext
     private let writer: BackendWriter
@@ -40,7 +40,7 @@ final class BackendThread {
                 pacing.postponed(now: start)
                 continue
             }
-            if isWanted { persistAll() } else { _ = persist(bytesMax: CommitPacing.commitBytes) }
+            if isWanted { persistAll() } else { _ = persist() }
             pacing.committed(
                 from: start, to: context.clock.now(), bytes: Self.waitingBytes(context.store.numbers()))
         }
@@ -53,7 +53,7 @@ final class BackendThread {
     /// Whether the disk takes what is to be written. While it does not, what grows the store is refused, everything that
     /// was acknowledged stays in the log, and this looks again twice a second.
     private func hasRoom(for bytes: Int) -> Bool {
-        let needed = 2 * UInt64(min(bytes, BackendWriter.commitBytesMax)) + Self.reserveBytes
+        let needed = 2 * UInt64(min(bytes, CommitPacing.commitBytes)) + Self.reserveBytes
         // A disk that cannot be asked is tried.
         let free = (try? fileSystem.freeBytes(context.configuration.effectiveDataDirectory)) ?? .max
         let isFull = free < needed
@@ -71,19 +71,20 @@ final class BackendThread {
     /// Persists everything that waits; for the end of the process, when nothing is applied any more.
     func finish() {
         writer.adoptByCurrentThread()
-        if hasRoom(for: context.store.numbers().unpersistedBytes) { persistAll() }
+        persistAll()
         writer.close()
     }
 
+    /// Persists until nothing waits or the disk is full.
     private func persistAll() {
-        while persist(bytesMax: BackendWriter.commitBytesMax) {}
+        while hasRoom(for: context.store.numbers().unpersistedBytes), persist() {}
     }
 
     /// One commit; false when nothing waits.
-    private func persist(bytesMax: Int) -> Bool {
+    private func persist() -> Bool {
         let start = context.clock.now()
         do throws(StoreError) {
-            guard let index = try writer.persist(bytesMax: bytesMax) else { return false }
+            guard let index = try writer.persist(bytesMax: CommitPacing.commitBytes) else { return false }
             context.metrics.backendCommit.observe(nanoseconds: context.clock.now() - start)
             context.replicaInbox.push(.persisted(through: index))
             return true

@@ -20,6 +20,8 @@ struct MaintenanceService {
         let alarms = context.stateMachine.published.withLock { $0.alarms }
         let leader = context.leader.load(ordering: .relaxed)
         var errors = leader == 0 ? ["etcdserver: no leader"] : []
+        if context.logDiskFull.load(ordering: .relaxed) { errors.append("the disk of the log is full") }
+        if context.storeDiskFull.load(ordering: .relaxed) { errors.append("the disk of the store is full") }
         errors += alarms.map { "memberID:\($0.member.rawValue) alarm:\($0.kind.name) " }
         let sizes = context.store.backendSizes
         // What waits in memory counts as in use already, and never as more than there is.
