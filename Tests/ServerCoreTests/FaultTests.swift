@@ -4,6 +4,7 @@ import Primitives
 import ServerCore
 import Simulator
 import Testing
+import WriteAheadLog
 
 /// Every operation of a run fails once; whatever it is, the process stops or goes on, and nothing answered is lost.
 @Suite struct FaultTests {

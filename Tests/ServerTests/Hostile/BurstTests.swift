@@ -1,6 +1,8 @@
+import Client
 import Foundation
 import TestSupport
 import Testing
+import Wire
 
 extension ServerTests {
     @Suite("bursts") struct Bursts {
