@@ -101,7 +101,7 @@ final class ApplyThread {
             index: entry.index, term: entry.term, kind: entry.kind, payload: entry.payload, now: now)
         keep(result)
         // Before the word that this entry is applied.
-        context.replicaInbox.push(.changeApplied(index: entry.index, change: change))
+        context.tellReplica(.changeApplied(index: entry.index, change: change))
         guard let change else { return }
         for single in change.changes {
             context.logger.info(
@@ -133,7 +133,7 @@ final class ApplyThread {
         silentBytes += bytes
         let wakesReplica =
             silentBytes >= Self.silentBytesMax || !context.servesReadsLocally.load(ordering: .relaxed)
-        context.replicaInbox.push(.applied(through: index), wakesOwner: wakesReplica)
+        context.tellReplica(.applied(through: index), wakesOwner: wakesReplica)
         if wakesReplica { silentBytes = 0 }
         context.metrics.applyDuration.observe(nanoseconds: context.clock.now() - start)
     }

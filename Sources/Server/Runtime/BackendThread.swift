@@ -86,7 +86,7 @@ final class BackendThread {
         do throws(StoreError) {
             guard let index = try writer.persist(bytesMax: CommitPacing.commitBytes) else { return false }
             context.metrics.backendCommit.observe(nanoseconds: context.clock.now() - start)
-            context.replicaInbox.push(.persisted(through: index))
+            context.tellReplica(.persisted(through: index))
             return true
         } catch {
             context.stopProcess("persisting the store: \(error)")

@@ -41,9 +41,9 @@ final class LogThread {
             }
             if let progress = driver.write(batches) { handOn(progress) }
             if let first = driver.lookAfterSegments(cut: cut, isIdle: items.isEmpty) {
-                context.replicaInbox.push(.logBegins(at: first), wakesOwner: false)
+                context.tellReplica(.logBegins(at: first), wakesOwner: false)
             }
-            if let read { context.replicaInbox.push(driver.read(read)) }
+            if let read { context.tellReplica(driver.read(read)) }
         }
         driver.close()
     }
@@ -51,7 +51,7 @@ final class LogThread {
     /// Tells the replica, and gives the state machine what this member alone commits. The replica learns it first but
     /// need not be woken for it, unless it has something to do: it hears of it with the next request or tick.
     private func handOn(_ progress: LogProgress) {
-        context.replicaInbox.push(
+        context.tellReplica(
             .appendDurable(through: progress.durableThrough), wakesOwner: progress.concernsReplica)
         if !progress.messages.isEmpty { peers?.send(progress.messages) }
         if !progress.committed.isEmpty { context.applyInbox.push(.entries(progress.committed)) }

@@ -32,11 +32,14 @@ package final class Mailbox<Item: Sendable>: @unchecked Sendable {
 
     /// Puts an item in; false when the inbox is full or closed.
     ///
-    /// - Parameter wakesOwner: false for news that may wait until the owner wakes for another reason.
+    /// - Parameters:
+    ///   - wakesOwner: false for news that may wait until the owner wakes for another reason.
+    ///   - isOwed: the item answers what the owner has asked for, so there are only so many of them, and losing one would
+    ///     stop the member: as many as the bound may go in beyond it.
     @discardableResult
-    package func push(_ item: Item, wakesOwner: Bool = true) -> Bool {
+    package func push(_ item: Item, wakesOwner: Bool = true, isOwed: Bool = false) -> Bool {
         let (accepted, wake) = state.withLock { state in
-            guard state.items.count < itemsMax, !state.isClosed else { return (false, false) }
+            guard state.items.count < (isOwed ? 2 * itemsMax : itemsMax), !state.isClosed else { return (false, false) }
             state.items.append(item)
             return (true, wakesOwner && rouse())
         }

@@ -39,6 +39,9 @@ package final class ServerContext: Sendable {
     /// Told once when this life of the member is over: the server's owner stops it then.
     private let onLifeEnd: @Sendable (LifeEnd) -> Void
 
+    /// This life of the member began without a store: it serves no calls, and ends when it has received one.
+    package let isJoining: Bool
+
     // Published by the replica thread.
     package let term = Atomic<UInt64>(0)
     package let commitIndex = Atomic<UInt64>(0)
@@ -90,6 +93,7 @@ package final class ServerContext: Sendable {
         self.onLifeEnd = onLifeEnd
         self.logger = logger
         self.logQueue = logQueue
+        isJoining = store.appliedIndex == .zero
         appliedIndex = Atomic(store.appliedIndex.rawValue)
         requestNumbers = Atomic(RequestID.firstNumber(wallClockMilliseconds: wallClockMilliseconds))
         publishAlarms()
@@ -149,6 +153,13 @@ package final class ServerContext: Sendable {
     package func proposeInternally(fieldNumber: UInt32, body: Bytes) {
         let id = internalRequestID()
         replicaInbox.push(.propose(.request(id: id, fieldNumber: fieldNumber, body: body)))
+    }
+
+    /// Tells the replica what it waits for, past whatever clients and peers have sent it. Any thread; what comes after the
+    /// replica has ended concerns nobody.
+    package func tellReplica(_ event: ReplicaEvent, wakesOwner: Bool = true) {
+        let isTold = replicaInbox.push(event, wakesOwner: wakesOwner, isOwed: true)
+        invariant(isTold || isStopping.load(ordering: .acquiring), "the replica's inbox overflowed")
     }
 
     /// Stops the process at once: the disk or the program can no longer be trusted. Never returns to the caller's work.
