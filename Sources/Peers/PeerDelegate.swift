@@ -29,6 +29,11 @@ package protocol PeerDelegate: AnyObject, Sendable {
     /// snapshot.
     func openSnapshot(for request: Message) throws -> OutgoingSnapshot
 
+    /// Whether the snapshot that `member` offers, or goes on with, is of any use here. If not, the sender is told that it
+    /// is not needed, which is a success, and this member sees to it that the sender learns how far it is. On the thread
+    /// that receives snapshots.
+    func needsSnapshot(_ message: Message, from member: MemberID) -> Bool
+
     /// A snapshot from `member` begins. On the thread that receives snapshots, as all of the sink; may block. Throwing
     /// refuses it.
     func beginSnapshot(_ message: Message, from member: MemberID) throws -> any SnapshotSink

@@ -93,6 +93,11 @@ final class SnapshotReceiving: @unchecked Sendable {
             if current.isFinished { stream.finished(consumed: current.consumed) }
             return
         }
+        // Before anything else: who lost the last word about a snapshot that was installed goes on with it, and is told.
+        if let delegate = core.delegate, !core.isStopping, !delegate.needsSnapshot(message, from: stream.member) {
+            log(.info, "a snapshot that is offered is not needed", stream.member, message, [:])
+            return stream.finished(consumed: offset)
+        }
         if let current = session, !current.isFinished, !isSuperseded(current, by: stream, message) {
             return stream.fail(
                 RPCStatus(

@@ -62,6 +62,8 @@ final class SnapshotSending: @unchecked Sendable {
     /// The source has no more: `produced` is the whole.
     private var isWhole = false
     private var endSent = false
+    /// The receiver has said that it has as much.
+    private var isNotNeeded = false
     private var progressAt = NIODeadline.now()
     private var compression: FrameCompression
     /// How many of the chunks made were to be compressed, and how many not.
@@ -186,6 +188,11 @@ final class SnapshotSending: @unchecked Sendable {
     fileprivate func received(_ bytes: UnsafeRawBufferPointer, attempt: Int) {
         guard attempt == self.attempt, let answer = try? SnapshotAcknowledgement(decoding: bytes) else { return }
         switch phase {
+        case .greeting where answer.isDone && answer.consumed == acknowledged && !(isWhole && acknowledged == produced):
+            // The receiver has as much already: nothing more is to be sent, as the stream's end will confirm.
+            isNotNeeded = true
+            phase = .finishing
+            return
         case .greeting:
             guard answer.consumed >= acknowledged, answer.consumed <= produced || (answer.isDone && isWhole) else {
                 return fail("the receiver wants to go on at byte \(answer.consumed), which is not there")
@@ -209,7 +216,7 @@ final class SnapshotSending: @unchecked Sendable {
     fileprivate func ended(_ status: RPCStatus, attempt: Int) {
         guard attempt == self.attempt else { return }
         if status.isOK {
-            guard case .finishing = phase, acknowledged == produced, isWhole else {
+            guard case .finishing = phase, isNotNeeded || (acknowledged == produced && isWhole) else {
                 return fail("the receiver ended the stream too early")
             }
             return end(succeeded: true)
@@ -379,7 +386,7 @@ final class SnapshotSending: @unchecked Sendable {
         closeConnection()
         if succeeded {
             core.logger.info(
-                "sent a snapshot",
+                isNotNeeded ? "a snapshot is not needed" : "sent a snapshot",
                 metadata: [
                     "peer": "\(link.name)", "bytes": "\(produced)", "compressed-chunks": "\(compressedChunks)",
                     "stored-chunks": "\(storedChunks)",

@@ -71,8 +71,9 @@ extension Replica {
 
     private func receive(_ message: Message) {
         var message = message
-        if message.type == .snapshot {
-            // The image is installed by a restart; here it only tells that its sender leads.
+        if message.type == .snapshot, let snapshot = message.snapshot, snapshot.index > raft.commit {
+            // The image is installed by a restart; here it only tells that its sender leads. One that is no news goes to
+            // Raft, whose answer tells the leader how far this member is.
             message = Message(type: .heartbeat, to: message.to, from: message.from, term: message.term)
         }
         do throws(RaftError) {

@@ -130,6 +130,46 @@ import Transport
         await pair.stop()
     }
 
+    /// A member that has as much says so: that is no failure, and nothing is received.
+    @Test func anImageThatIsNotNeededIsNotSent() async throws {
+        let pair = try await Pair { $0.limits.snapshotWindowBytes = 1 << 20 }
+        pair.b.recorder[\.needsSnapshots] = false
+        for (number, bytes) in [100_000, 6_000_000].enumerated() {
+            pair.a.sends(try Image.noise(bytes: bytes, seed: 13), compressing: false)
+            pair.a.network.send([pair.a.snapshotRequest(to: pair.b)])
+            #expect(try await eventually { pair.a.results.count == number + 1 })
+        }
+        #expect(pair.a.results == [true, true])
+        #expect(pair.sinks.state.withLockedValue { $0.begun } == 0)
+        #expect(pair.b.recorder[\.needless].map(\.snapshot?.index) == [LogIndex(1), LogIndex(60)])
+        #expect(pair.a.status(pair.b)?.snapshotsSendFailed == 0)
+        #expect(pair.a.log.lines("sending a snapshot failed").isEmpty)
+        await pair.stop()
+    }
+
+    /// The receiver has the whole, but nobody heard, and it knows nothing of the stream any more, as after a restart.
+    @Test func theOutcomeIsHeardAfterARestart() async throws {
+        let pair = try await Pair { $0.limits.snapshotKeepTime = .milliseconds(1) }
+        pair.a.sends(try Image.kubernetes(objects: 50, seed: 3))
+        let (proxy, recorder, sinks) = (pair.proxy, pair.b.recorder, pair.sinks)
+        sinks.state.withLockedValue { state in
+            state.beforeFinish = {
+                recorder[\.needsSnapshots] = false
+                proxy.refuse(true)
+                proxy.cut()
+            }
+        }
+        pair.a.network.send([pair.a.snapshotRequest(to: pair.b)])
+        #expect(try await eventually { sinks.state.withLockedValue { $0.finished.count } == 1 })
+        // Time for the session to be forgotten; were it still known, the outcome would be the same.
+        try await Task.sleep(nanoseconds: 100_000_000)
+        proxy.refuse(false)
+        #expect(try await eventually { !pair.a.results.isEmpty })
+        #expect(pair.a.results == [true])
+        #expect(sinks.state.withLockedValue { $0.begun } == 1)
+        await pair.stop()
+    }
+
     @Test(arguments: [1, 2, 5], [true, false])
     func aChangedByteIsRefused(chunk: Int, compressing: Bool) async throws {
         let pair = try await Pair()

@@ -106,6 +106,9 @@ final class Recorder: PeerDelegate {
         var probes: [MemberID: [Bytes]] = [:]
         var openSnapshot: (@Sendable (Message) throws -> OutgoingSnapshot)?
         var beginSnapshot: (@Sendable (Message, MemberID) throws -> any SnapshotSink)?
+        var needsSnapshots = true
+        /// Offers that were not needed.
+        var needless: [Message] = []
         var keepsMessages = true
         var receivedCount = 0
     }
@@ -140,6 +143,13 @@ final class Recorder: PeerDelegate {
     func openSnapshot(for request: Message) throws -> OutgoingSnapshot {
         guard let open = self[\.openSnapshot] else { throw RPCStatus(.internal, "no image") }
         return try open(request)
+    }
+
+    func needsSnapshot(_ message: Message, from member: MemberID) -> Bool {
+        state.withLockedValue { state in
+            if !state.needsSnapshots { state.needless.append(message) }
+            return state.needsSnapshots
+        }
     }
 
     func beginSnapshot(_ message: Message, from member: MemberID) throws -> any SnapshotSink {

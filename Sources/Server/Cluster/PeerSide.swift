@@ -20,9 +20,12 @@ final class PeerSide: PeerDelegate {
     private let context: ServerContext
     private let founders: [Membership.Member]
     private let consistency: ConsistencyCheck
+    /// Any loop, for what is to be told later.
+    private let timers: any EventLoop
     /// The loop on which requests that others forward are answered; none before clients are served.
     private let loop = Mutex<NIOLoopBound<LoopState>?>(nil)
-    /// A snapshot waits to be installed by the restart that it caused: another one would be written over it.
+    /// A snapshot waits to be installed by the restart that it caused: another one would be written over it, and what this
+    /// life of the member has to say is out of date.
     private let hasSnapshot = Atomic<Bool>(false)
 
     /// Makes the network, which does not listen yet, and hands it to the context.
@@ -34,6 +37,7 @@ final class PeerSide: PeerDelegate {
     ) throws(StartError) {
         self.context = context
         self.founders = founders
+        timers = group.next()
         consistency = ConsistencyCheck(context: context)
         do {
             let configuration = context.configuration
@@ -96,6 +100,9 @@ final class PeerSide: PeerDelegate {
     // MARK: Messages
 
     func received(_ messages: [Message], from member: MemberID) {
+        // This life of the member is over: what it answered would send the leader back to where the log ends now, and
+        // make it offer the whole store once more. The next life answers.
+        guard !hasSnapshot.load(ordering: .acquiring) else { return }
         for message in messages {
             // Nobody speaks for another; only a wish for leadership bears the name of the member that is to lead.
             guard message.from == member || message.type == .transferLeader else { continue }
@@ -109,7 +116,11 @@ final class PeerSide: PeerDelegate {
     func disconnected(_ member: MemberID) { context.replicaInbox.push(.disconnected(member)) }
 
     func snapshotSent(to member: MemberID, succeeded: Bool) {
-        context.replicaInbox.push(.snapshotSent(to: member, succeeded: succeeded))
+        guard !succeeded else { return context.tellReplica(.snapshotSent(to: member, succeeded: true)) }
+        // The next offer may cost a whole store again: one in an election timeout is enough.
+        timers.scheduleTask(in: .milliseconds(Int64(context.configuration.electionMilliseconds))) { [self] in
+            context.tellReplica(.snapshotSent(to: member, succeeded: false))
+        }
     }
 
     // MARK: Membership
@@ -137,11 +148,20 @@ final class PeerSide: PeerDelegate {
         return OutgoingSnapshot(message: message, source: source)
     }
 
+    func needsSnapshot(_ message: Message, from member: MemberID) -> Bool {
+        // With the one that it restarts with, this member will answer for itself.
+        if hasSnapshot.load(ordering: .acquiring) { return false }
+        let applied = LogIndex(context.appliedIndex.load(ordering: .relaxed))
+        guard let index = message.snapshot?.index, index <= applied else { return true }
+        // The answer to it tells the leader where this member's log is equal to its own.
+        context.replicaInbox.push(.message(message))
+        return false
+    }
+
     func beginSnapshot(_ message: Message, from member: MemberID) throws -> any SnapshotSink {
         guard let index = message.snapshot?.index else { throw SnapshotRefusal.notNews }
-        guard !hasSnapshot.load(ordering: .relaxed) else { throw SnapshotRefusal.installing }
         return try ReceivedImage(index: index, context: context) { [self] in
-            hasSnapshot.store(true, ordering: .relaxed)
+            hasSnapshot.store(true, ordering: .releasing)
             context.endLife(.snapshotReceived(index: index))
         }
     }
@@ -173,13 +193,11 @@ extension String {
 /// Why an offered snapshot is not taken.
 enum SnapshotRefusal: Error, CustomStringConvertible {
     case notNews
-    case installing
     case otherCluster
 
     var description: String {
         switch self {
         case .notNews: "this member has applied as much"
-        case .installing: "this member restarts with a snapshot that it has received"
         case .otherCluster: "the snapshot is of another cluster"
         }
     }

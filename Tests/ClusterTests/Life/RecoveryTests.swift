@@ -74,6 +74,13 @@ extension ClusterTests {
                 #expect(try await away.client.put("from it", "1") == first + 1)
                 #expect(try await away.client.list("big/", countOnly: true).count == 16)
                 try await cluster.waitUntilEqual()
+                // The leader knows by now where the member is: what follows comes by the log.
+                let offers = away.server.logText.components(separatedBy: "receiving a snapshot").count
+                for number in 0..<3 {
+                    try await leader.client.put("one more", "\(number)")
+                    try await cluster.waitUntilEqual()
+                }
+                #expect(away.server.logText.components(separatedBy: "receiving a snapshot").count == offers)
                 // It restarts from what it installed.
                 await away.server.killHard()
                 try await away.server.start()
