@@ -55,6 +55,7 @@ package final class HTTPEndpoints: HTTPResponder {
     /// `/health`: one verdict as JSON; alarms count unless excluded.
     private func health(_ query: Query, _ reply: HTTPReply) {
         let context = state.context
+        if context.isJoining { return sendHealth(ProbeCheck.joining, reply) }
         let excluded = query.values("exclude")
         // Another member's CORRUPT is none of this one's: it serves.
         let isCorrupt = context.isCorrupt.load(ordering: .relaxed)
@@ -84,10 +85,12 @@ package final class HTTPEndpoints: HTTPResponder {
         let excluded = query.values("exclude")
         var names = only.map { [$0] } ?? ProbeCheck.names[kind] ?? []
         names.removeAll { excluded.contains($0) }
-        let needsRound = names.contains("linearizable_read")
+        let isUnready = state.context.isJoining && kind == "readyz"
+        let needsRound = names.contains("linearizable_read") && !isUnready
         let finish: (RequestError?) -> Void = { [self] error in
             var lines = ""
-            var failed = false
+            var failed = isUnready
+            if isUnready { lines += "[-]joining failed: \(ProbeCheck.joining)\n" }
             for name in names {
                 let reason = ProbeCheck.failure(of: name, state.context, linearization: error)
                 failed = failed || reason != nil
@@ -110,6 +113,9 @@ private enum ProbeCheck {
         "livez": ["serializable_read"],
         "readyz": ["data_corruption", "serializable_read", "linearizable_read", "non_learner"],
     ]
+
+    /// Why a member without a store is not ready; nobody can ask to have that excluded.
+    static let joining = "this member waits for a snapshot from the cluster"
 
     /// Why a check fails, or nil.
     static func failure(of name: String, _ context: ServerContext, linearization: RequestError?) -> String? {

@@ -4,7 +4,8 @@
 // known to be committed is applied, then listen to clients. Stop: refuse new calls, let calls finish, hand leadership
 // over, stop the owners from the front to the back, persist, close.
 //
-// A member that joins has nothing to serve: it listens to peers only, until a snapshot has come and it starts again.
+// A member that joins has nothing to serve: until a snapshot has come and it starts again, it tells of its health, which is
+// that it lives and is not ready, and refuses calls.
 
 import Glibc
 import IOInterfaces
@@ -31,18 +32,18 @@ package final class MartletServer: Sendable {
     private static let handOverPollMilliseconds: UInt64 = 10
 
     package let context: ServerContext
-    /// The addresses bound, in the order of the configuration: client, then metrics. Empty on a member that joins.
+    /// The addresses bound, in the order of the configuration: client, then metrics.
     package let addresses: [SocketAddress]
     /// The peer addresses bound.
     package let peerAddresses: [SocketAddress]
 
     private let group: MultiThreadedEventLoopGroup
-    private let front: Front?
+    private let front: Front
     private let threads: OwnerThreads
     private let lock: any FileLock
 
     private init(
-        context: ServerContext, front: Front?, peerAddresses: [SocketAddress], group: MultiThreadedEventLoopGroup,
+        context: ServerContext, front: Front, peerAddresses: [SocketAddress], group: MultiThreadedEventLoopGroup,
         threads: OwnerThreads, lock: any FileLock
     ) {
         self.context = context
@@ -51,7 +52,7 @@ package final class MartletServer: Sendable {
         self.group = group
         self.threads = threads
         self.lock = lock
-        addresses = front?.addresses ?? []
+        addresses = front.addresses
     }
 
     /// Starts a member.
@@ -100,15 +101,14 @@ package final class MartletServer: Sendable {
                 mode: configuration.autoCompactionMode, retention: configuration.autoCompactionRetention),
             onStarted: { onStarted.finish() })
         let peerAddresses = try await side.start()
-        var front: Front?
-        if core.store.appliedIndex > .zero {
-            for await _ in started {}
-            let opened = try await Front.open(context: context, group: group, inboxes: inboxes, random: &random)
-            side.adopt(loop: opened.loops[0])
-            front = opened
+        let isJoining = context.isJoining
+        if isJoining {
+            logger.info("waiting for a snapshot from the cluster: only health and metrics are served before")
         } else {
-            logger.info("waiting for a snapshot from the cluster: nothing is served before")
+            for await _ in started {}
         }
+        let front = try await Front.open(context: context, group: group, inboxes: inboxes, random: &random)
+        if !isJoining { side.adopt(loop: front.loops[0]) }
         return MartletServer(
             context: context, front: front, peerAddresses: peerAddresses, group: group, threads: threads,
             lock: directory.lock)
@@ -145,7 +145,7 @@ package final class MartletServer: Sendable {
         context.logger.info("stopping")
         context.isStopping.store(true, ordering: .releasing)
         await handOver()
-        await front?.server.shutdown(gracePeriod: isRestart ? Self.restartGracePeriod : Self.gracePeriod)
+        await front.server.shutdown(gracePeriod: isRestart ? Self.restartGracePeriod : Self.gracePeriod)
         await context.peers?.stop()
         threads.stop()
         try? await group.shutdownGracefully()

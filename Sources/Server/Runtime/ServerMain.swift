@@ -59,7 +59,7 @@ package enum ServerMain {
                 life.yield($0)
             }
             isServing.value.store(true, ordering: .releasing)
-            if server.addresses.isEmpty {
+            if server.context.isJoining {
                 logger.info("ready to be let into the cluster")
             } else {
                 logger.info("ready to serve client requests")

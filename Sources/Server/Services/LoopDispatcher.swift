@@ -93,6 +93,7 @@ package final class LoopDispatcher: RPCDispatcher {
         of method: Wire.RPCMethod, _ call: RPCCall, _ message: UnsafeRawBufferPointer
     ) -> RequestError? {
         let context = state.context
+        if context.isJoining { return .noLeader }
         if context.isLearner.load(ordering: .relaxed) {
             switch method {
             case .status, .healthCheck: break
@@ -114,6 +115,7 @@ package final class LoopDispatcher: RPCDispatcher {
     /// The same for a stream. One that requires a leader is watched from now on.
     private func refusal(ofStream method: Wire.RPCMethod?, _ call: RPCCall) -> RequestError? {
         let context = state.context
+        if context.isJoining { return .noLeader }
         if context.isLearner.load(ordering: .relaxed), method != .snapshot, method != .healthWatch {
             return .notSupportedForLearner
         }

@@ -17,7 +17,10 @@ extension ClusterTests {
                 try await cluster[0].client.fill("k/", count: 300, value: Data(repeating: 7, count: 200))
                 let newcomer = try await cluster.newcomer()
                 let add = "member add \(newcomer.name) --peer-urls=\(newcomer.peerURL)"
-                try await cluster[1].etcdctlOutput(add + " --learner")
+                // Members count as healthy after five seconds.
+                try await eventually("the learner is added", within: .seconds(30)) {
+                    try await cluster[1].etcdctlError(add + " --learner") == ""
+                }
                 let id = try await cluster.listed(newcomer).id
                 let hex = String(id, radix: 16)
                 // Refused, each for its reason. Within the same second the new identity would be the same too.
@@ -53,6 +56,34 @@ extension ClusterTests {
                 try await newcomer.client.put("from the newcomer", "1")
                 try await cluster.waitUntilEqual()
                 try await checkRemoval(of: newcomer, hex, in: cluster)
+            }
+        }
+
+        /// A long way to its snapshot: this one is never reached.
+        @Test("a member that waits for its snapshot lives, is not ready, and says why")
+        func waitingForASnapshot() async throws {
+            try await withCluster(3) { cluster in
+                let newcomer = try await cluster.newcomer()
+                try await eventually("the newcomer is added", within: .seconds(30)) {
+                    try await cluster[0].etcdctlError(
+                        "member add \(newcomer.name) --peer-urls=\(newcomer.peerURL)") == ""
+                }
+                try newcomer.server.launch(["--listen-peer-urls", "http://127.0.0.1:\(try Ports.free())"])
+                try await eventually("it waits", within: .seconds(30)) {
+                    newcomer.server.logText.contains("ready to be let into the cluster")
+                }
+                let port = newcomer.server.clientPort
+                #expect(try await HTTPProbe.get(port: port, "/livez").status == 200)
+                #expect(try await HTTPProbe.get(port: port, "/version").status == 200)
+                #expect(try await HTTPProbe.get(port: port, "/metrics").status == 200)
+                for path in ["/health", "/health?serializable=true", "/readyz", "/readyz?exclude=linearizable_read"] {
+                    let answer = try await HTTPProbe.get(port: port, path)
+                    #expect(answer.status == 503 && answer.body.contains("waits for a snapshot"), "\(answer)")
+                }
+                let refused = ClientError(.unavailable, "etcdserver: no leader")
+                #expect(await failure { _ = try await newcomer.client.status() } == refused)
+                #expect(await failure { try await newcomer.client.put("a", "b") } == refused)
+                await cluster.forget(newcomer)
             }
         }
 
