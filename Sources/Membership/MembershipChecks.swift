@@ -30,12 +30,13 @@ package enum MembershipChecks {
 
     /// May `member` be added?
     package static func add(_ member: Member, _ situation: Situation) throws(MembershipError) {
-        if situation.isStrict, !member.isLearner {
+        if situation.isStrict {
             let voters = situation.table.members.filter { !$0.isLearner }
             let started = voters.count(where: \.isStarted)
             // A cluster of one that grows: the new one cannot be started before it is a member.
             let growsFromOne = voters.count == 1 && started == 1
-            if !growsFromOne, started < quorum(of: voters.count + 1) { throw .notEnoughStarted }
+            // A learner costs no quorum.
+            if !member.isLearner, !growsFromOne, started < quorum(of: voters.count + 1) { throw .notEnoughStarted }
             if !voters.allSatisfy({ situation.connected.contains($0.id) }) { throw .unhealthy }
         }
         var table = situation.table

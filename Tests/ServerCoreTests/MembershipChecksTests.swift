@@ -46,7 +46,8 @@ import Testing
         var lax = Self.situation(voters: 3, started: 1, connected: 1)
         lax.isStrict = false
         #expect(add(lax) == nil)
-        // Learners cost no quorum, but there may be few.
+        // Learners cost no quorum, but there may be few, and the voters must be well.
+        #expect(add(Self.situation(voters: 3, connected: 2), isLearner: true) == .unhealthy)
         #expect(add(Self.situation(voters: 3, started: 1), isLearner: true) == nil)
         #expect(add(Self.situation(voters: 3, learners: 1), isLearner: true) == .tooManyLearners)
         var same = Self.situation(voters: 3)
