@@ -25,6 +25,14 @@ enum LeaderRequest: UInt32, Sendable {
     /// A lease whose renewal waits for the log; to be asked again.
     static let pendingRenewal: Int64 = -2
 
+    /// Whether asking twice does no harm.
+    var isRepeatable: Bool {
+        switch self {
+        case .leaseRenew, .leaseTimeToLive, .leaseLeases: true
+        case .memberAdd, .memberRemove, .memberUpdate, .memberPromote: false
+        }
+    }
+
     /// Integers as `leaseRenew` has them.
     static func pack(_ values: some Collection<Int64>) -> Bytes {
         Bytes(count: values.count * 8) { buffer in
@@ -73,10 +81,39 @@ extension LoopState {
         }
         guard leader != .none, let peers = context.peers else { return settle(.failure(RPCStatus(.noLeader))) }
         let loop = eventLoop
-        let answer = NIOLoopBound(settle, eventLoop: loop)
+        let attempt = LeaderAttempt(settle)
+        let answer = NIOLoopBound(attempt, eventLoop: loop)
         peers.call(to: leader, method: request.rawValue, body: body, timeout: requestTimeout) { result in
-            loop.execute { answer.value(result) }
+            loop.execute { answer.value.end(result) }
         }
+        if request.isRepeatable { endWhenReplaced(leader, attempt) }
+    }
+
+    /// Ends an attempt whose leader leads no more, so that the next one is asked: the old one may hang, and keep its
+    /// connection open.
+    private func endWhenReplaced(_ leader: MemberID, _ attempt: LeaderAttempt) {
+        eventLoop.assumeIsolated().scheduleTask(in: .milliseconds(Self.leaderRetryMilliseconds)) { [self] in
+            guard !attempt.isOver else { return }
+            guard context.leader.load(ordering: .relaxed) == leader.rawValue else {
+                return attempt.end(.failure(RPCStatus(.notLeader)))
+            }
+            endWhenReplaced(leader, attempt)
+        }
+    }
+}
+
+/// A request on its way to one leader; the first end of it counts. Owner: the event loop.
+private final class LeaderAttempt {
+    private var action: ((Result<Bytes, RPCStatus>) -> Void)?
+
+    init(_ action: @escaping (Result<Bytes, RPCStatus>) -> Void) { self.action = action }
+
+    var isOver: Bool { action == nil }
+
+    func end(_ result: Result<Bytes, RPCStatus>) {
+        let last = action
+        action = nil
+        last?(result)
     }
 }
 

@@ -184,14 +184,15 @@ final class ReplicaThread {
             context.metrics.proposalsFailed.add()
             let reason: RequestError
             switch error {
-            case .noLeader, .notMember: reason = .noLeader
+            // It has waited for a leader as long as a request may: as etcd, which says nothing of the leader then.
+            case .noLeader, .notMember: reason = .timeout
             case .leadershipTransferring: reason = .leaderChanged
             case .uncommittedBytesExceeded, .configurationChangePending, .configurationChangeInvalid:
                 reason = .tooManyRequests
             }
             deliver(to: id) { $0.refusals.append((id, reason)) }
         }
-        for id in effects.refusedReads { deliver(to: id) { $0.refusals.append((id, .noLeader)) } }
+        for id in effects.refusedReads { deliver(to: id) { $0.refusals.append((id, .timeout)) } }
     }
 
     private func deliver(to id: UInt64, _ add: (inout LoopInbox.Content) -> Void) {

@@ -26,12 +26,16 @@ struct MaintenanceService {
         let sizes = context.store.backendSizes
         // What waits in memory counts as in use already, and never as more than there is.
         let fileBytes = max(sizes.fileBytes, sizes.inUseBytes)
+        // A sole voter applies before its replica's thread, which publishes the other number, has looked: what is applied is
+        // committed. Read in this order, the one is never behind the other.
+        let applied = context.appliedIndex.load(ordering: .acquiring)
+        let committed = max(context.commitIndex.load(ordering: .acquiring), applied)
         let response = StatusResponse(
             header: state.currentHeader, version: ProductVersion.api,
             databaseSize: Int64(fileBytes), leader: leader,
-            raftIndex: context.commitIndex.load(ordering: .relaxed),
+            raftIndex: committed,
             raftTerm: context.term.load(ordering: .relaxed),
-            raftAppliedIndex: context.appliedIndex.load(ordering: .relaxed), errors: errors,
+            raftAppliedIndex: applied, errors: errors,
             databaseSizeInUse: Int64(sizes.inUseBytes), isLearner: context.isLearner.load(ordering: .relaxed),
             storageVersion: ProductVersion.storage, databaseSizeQuota: max(context.configuration.quotaBytes, 0),
             downgradeInfo: DowngradeInfo())

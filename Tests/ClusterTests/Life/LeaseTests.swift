@@ -43,6 +43,28 @@ extension ClusterTests {
             }
         }
 
+        /// The leader hangs with its connections open, until the answer is there: another one leads, and is asked.
+        @Test("a lease is kept alive through a follower whose leader hangs")
+        func keepAliveWhileTheLeaderHangs() async throws {
+            try await withCluster(3) { cluster in
+                let (leader, followers) = try await cluster.roles()
+                var grant = Etcdserverpb_LeaseGrantRequest()
+                grant.ttl = 30
+                let lease = try await followers[0].client.leaseGrant(grant).id
+                let stream = try await followers[0].client.leaseKeepAliveStream()
+                var iterator = stream.makeAsyncIterator()
+                var renewal = Etcdserverpb_LeaseKeepAliveRequest()
+                renewal.id = lease
+                try await stream.send(renewal)
+                #expect(try await iterator.nextMessage()?.ttl == 30)
+                leader.server.signal(SIGSTOP)
+                defer { leader.server.signal(SIGCONT) }
+                try await stream.send(renewal)
+                #expect(try await iterator.nextMessage()?.ttl == 30)
+                stream.cancel()
+            }
+        }
+
         @Test("a lease is kept alive through a follower, and told of there")
         func keepAliveAtFollower() async throws {
             try await withCluster(3) { cluster in

@@ -39,6 +39,12 @@ extension ClusterTests {
                 #expect(health.status == 503)
                 let write = await failure { try await last.client.put("k", "w") }
                 #expect(write?.code == .unavailable || write?.code == .deadlineExceeded, "\(String(describing: write))")
+                // A client with more patience than a request's time hears etcd's word for it.
+                let calm = cluster.client([last], timeoutSeconds: 30)
+                #expect(
+                    await failure { try await calm.put("k", "w") }
+                        == ClientError(.unavailable, "etcdserver: request timed out"))
+                await calm.close()
 
                 #expect(await watch.end == Self.noLeader)
                 let took = ContinuousClock.now - lost
