@@ -5,6 +5,7 @@ import ServerCore
 import Simulator
 import Testing
 import WriteAheadLog
+import WriteAheadLog
 
 /// Every operation of a run fails once; whatever it is, the process stops or goes on, and nothing answered is lost.
 @Suite struct FaultTests {
