@@ -8,8 +8,13 @@ extension StateMachine {
     func put(_ bytes: UnsafeRawBufferPointer) throws(ApplyFailure) -> Bytes {
         let request = try decoding { () throws(WireError) in try PutRequestView(decoding: bytes) }
         if alarms.contains(.noSpace) { throw .refused(.noSpace) }
+        defer { closeTally() }
         return try store.write { (transaction) throws(ApplyFailure) -> Bytes in
-            try check(request, in: &transaction)
+            do throws(ApplyFailure) { try check(request, in: &transaction) } catch {
+                // To find that the key does not exist is a range, as in etcd.
+                if case .refused(.keyNotFound) = error { tally.ranges += 1 }
+                throw error
+            }
             return try put(request, in: &transaction, header: header).encoded()
         }
     }
@@ -19,15 +24,16 @@ extension StateMachine {
         if request.lease != 0, lessor.record(of: LeaseID(request.lease)) == nil {
             throw .refused(.leaseNotFound)
         }
-        if request.ignoreValue || request.ignoreLease, transaction.current(request.key) == nil {
-            throw .refused(.keyNotFound)
-        }
+        guard request.ignoreValue || request.ignoreLease else { return }
+        if transaction.current(request.key) == nil { throw .refused(.keyNotFound) }
     }
 
     /// Carries out a put that `check` has let pass. `header` makes the answer's header from a revision.
     func put(
         _ request: PutRequestView, in transaction: inout WriteTransaction, header: (Int64) -> ResponseHeader
     ) throws(ApplyFailure) -> PutResponse {
+        // etcd reads the record before it is replaced, and counts that.
+        if request.ignoreValue || request.ignoreLease || request.prevKv { tally.ranges += 1 }
         var lease = LeaseID(request.lease)
         let result: PutResult
         if request.ignoreValue || request.ignoreLease {
@@ -59,12 +65,15 @@ extension StateMachine {
                 try? lessor.attach(key: key, to: lease)
             }
         }
+        tally.puts += 1
+        tally.putBytes += request.key.count + request.value.count
         return PutResponse(
             header: header(transaction.readRevision), previousRecord: request.prevKv ? result.previous : nil)
     }
 
     func deleteRange(_ bytes: UnsafeRawBufferPointer) throws(ApplyFailure) -> Bytes {
         let request = try decoding { () throws(WireError) in try DeleteRangeRequestView(decoding: bytes) }
+        defer { closeTally() }
         return try store.write { (transaction) throws(ApplyFailure) -> Bytes in
             try deleteRange(request, in: &transaction, header: header).encoded()
         }
@@ -73,6 +82,8 @@ extension StateMachine {
     func deleteRange(
         _ request: DeleteRangeRequestView, in transaction: inout WriteTransaction, header: (Int64) -> ResponseHeader
     ) throws(ApplyFailure) -> DeleteRangeResponse {
+        if request.prevKv { tally.ranges += 1 }
+        tally.deletes += 1
         let result = try storing { () throws(StoreError) in
             try transaction.deleteRange(key: request.key, end: request.rangeEnd, wantPrevious: request.prevKv)
         }

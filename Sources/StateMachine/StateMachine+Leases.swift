@@ -29,6 +29,8 @@ extension StateMachine {
         do throws(LeaseError) { keys = try lessor.revoke(id: id) } catch { throw .refused(RequestError(error)) }
         store.setMeta(MetaKeys.lease(id), nil)
         let none = UnsafeRawBufferPointer(start: nil, count: 0)
+        defer { closeTally() }
+        tally.deletes += keys.count
         try store.write { (transaction) throws(ApplyFailure) in
             for key in keys {
                 do throws(StoreError) {

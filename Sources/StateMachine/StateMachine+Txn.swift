@@ -7,12 +7,15 @@ import Wire
 extension StateMachine {
     func txn(_ bytes: UnsafeRawBufferPointer) throws(ApplyFailure) -> Bytes {
         let request = try decoding { () throws(WireError) in try TxnRequestView(decoding: bytes) }
+        defer { closeTally() }
         return try store.write { (transaction) throws(ApplyFailure) -> Bytes in
             var path = TxnPath()
             try decide(request, in: &transaction, path: &path)
             path.rewind()
             try check(request, in: &transaction, path: &path)
             path.rewind()
+            // etcd compares and checks in a transaction of its own, unless nothing is going to be written.
+            if request.mayWrite { closeTally() }
             var response = try execute(request, in: &transaction, path: &path)
             response.header = header(revision: transaction.readRevision)
             return response.encoded()
@@ -25,6 +28,7 @@ extension StateMachine {
     ) throws(ApplyFailure) {
         var succeeded = true
         for compare in request.compare where succeeded {
+            tally.ranges += 1
             do throws(StoreError) { succeeded = try compare.holds(in: &transaction) } catch { throw .broken(error) }
         }
         path.record(succeeded)
@@ -41,6 +45,7 @@ extension StateMachine {
             case .range(let range): try check(range, in: transaction)
             case .put(let put):
                 if alarms.contains(.noSpace) { throw .refused(.noSpace) }
+                if put.ignoreValue || put.ignoreLease { tally.ranges += 1 }
                 try check(put, in: &transaction)
             case .txn(let nested): try check(nested, in: &transaction, path: &path)
             case .deleteRange, .empty: break
@@ -81,6 +86,7 @@ extension StateMachine {
     private func rangeInTxn(
         _ request: RangeRequestView, in transaction: inout WriteTransaction
     ) throws(ApplyFailure) -> RangeResponse {
+        tally.ranges += 1
         let query = RangeQuery(request)
         var plan = try storing { () throws(StoreError) in try transaction.range(query) }
         let rows = plan.rowBytes
@@ -99,6 +105,19 @@ extension StateMachine {
 
     /// Inside a transaction's answer only the revision is told.
     private static func innerHeader(_ revision: Int64) -> ResponseHeader { ResponseHeader(revision: revision) }
+}
+
+extension TxnRequestView {
+    /// Whether either branch, or one of a transaction inside, has a put or a delete.
+    fileprivate var mayWrite: Bool {
+        (success + failure).contains { operation in
+            switch operation {
+            case .put, .deleteRange: true
+            case .txn(let nested): nested.mayWrite
+            case .range, .empty: false
+            }
+        }
+    }
 }
 
 /// Which branch every transaction of a nest takes, in the order they are met.

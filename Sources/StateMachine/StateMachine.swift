@@ -78,10 +78,14 @@ package final class StateMachine: Sendable {
     package let published: Mutex<PublishedState>
     /// Hashes of the state at some applied indexes, for comparing with other members'. Any thread.
     package let hashes: StateHashes
+    /// Operations carried out. Any thread.
+    package let operations = OperationCounts()
     // Touched by the apply thread only, which makes the unchecked access safe.
     nonisolated(unsafe) var alarms: AlarmTable
     nonisolated(unsafe) var table: MemberTable
     nonisolated(unsafe) var term = Term.zero
+    /// Of the transaction that is being carried out.
+    nonisolated(unsafe) var tally = OperationTally()
     /// What this member holds is not what the others hold, as an alarm CORRUPT says.
     nonisolated(unsafe) private var isCorrupt = false
 

@@ -83,7 +83,10 @@ extension StoreReader {
 
     /// Reads up to `maxRecords` records after `after` (nil: from the first) and checks their checksums, and that each
     /// of them can be decoded. Returns where to go on, or nil at the end. Throws `.corrupted` with the revision.
-    package func scrub(after: Revision?, maxRecords: Int) throws(StoreError) -> Revision? {
+    /// Adds to `verified` how many records were looked at.
+    package func scrub(
+        after: Revision?, maxRecords: Int, verified: inout Int
+    ) throws(StoreError) -> Revision? {
         threadOwner.check("a store reader")
         try disk.begin()
         defer { disk.end() }
@@ -98,8 +101,15 @@ extension StoreReader {
             _ = try KeyValueView.decode(record.bytes, at: version)
             last = record.revision
             left -= 1
+            verified += 1
             stored = try disk.next()
         }
         return nil
+    }
+
+    /// As the other, for whoever does not count what was verified.
+    package func scrub(after: Revision?, maxRecords: Int) throws(StoreError) -> Revision? {
+        var verified = 0
+        return try scrub(after: after, maxRecords: maxRecords, verified: &verified)
     }
 }

@@ -91,6 +91,11 @@ package final class MetricsCollector: Sendable {
         page.histogram(
             "etcd_server_apply_duration_seconds", "Durations of applying one batch of entries.", metrics.applyDuration)
         page.counter(
+            "etcd_server_slow_apply_total", "Batches of entries that took over 100 ms to apply.",
+            metrics.slowApplies.current)
+        page.counter(
+            "etcd_server_read_indexes_failed_total", "Failed read indexes seen.", metrics.readIndexesFailed.current)
+        page.counter(
             "martlet_log_dropped_lines_total", "Log lines lost because the sink was slow.",
             context.logQueue.droppedCount)
         let alarms = context.stateMachine.published.withLock { $0.alarms }
@@ -109,6 +114,7 @@ package final class MetricsCollector: Sendable {
     private func addStore(to page: inout MetricsPage) {
         let numbers = context.store.numbers()
         let sizes = context.store.backendSizes
+        let operations = context.stateMachine.operations
         let metrics = context.metrics
         page.gauge("etcd_mvcc_db_total_size_in_bytes", "Size of the store's file.", sizes.fileBytes)
         page.gauge(
@@ -127,10 +133,21 @@ package final class MetricsCollector: Sendable {
         page.gauge(
             "martlet_wal_disk_full", "1 while the log's disk is full and writes that grow it are refused.",
             context.logDiskFull.load(ordering: .relaxed) ? 1 : 0)
-        page.counter("etcd_mvcc_range_total", "Ranges seen by this member.", metrics.rangeTotal.current)
-        page.counter("etcd_mvcc_put_total", "Puts seen by this member.", metrics.putTotal.current)
-        page.counter("etcd_mvcc_delete_total", "Deletes seen by this member.", metrics.deleteTotal.current)
-        page.counter("etcd_mvcc_txn_total", "Transactions seen by this member.", metrics.txnTotal.current)
+        page.counter(
+            "etcd_mvcc_range_total", "Ranges seen by this member.",
+            metrics.rangeTotal.current + operations.ranges.load(ordering: .relaxed))
+        page.counter(
+            "etcd_mvcc_put_total", "Puts seen by this member.",
+            operations.puts.load(ordering: .relaxed))
+        page.counter(
+            "etcd_mvcc_delete_total", "Deletes seen by this member.",
+            operations.deletes.load(ordering: .relaxed))
+        page.counter(
+            "etcd_mvcc_txn_total", "Transactions seen by this member.",
+            operations.transactions.load(ordering: .relaxed))
+        page.gauge(
+            "etcd_debugging_mvcc_total_put_size_in_bytes", "Bytes of keys and values put.",
+            operations.putBytes.load(ordering: .relaxed))
         page.counter(
             "martlet_store_scrubbed_records_total", "Stored records whose checksum was verified in the background.",
             metrics.scrubbedRecords.current)

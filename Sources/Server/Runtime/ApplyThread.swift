@@ -135,7 +135,9 @@ final class ApplyThread {
             silentBytes >= Self.silentBytesMax || !context.servesReadsLocally.load(ordering: .relaxed)
         context.tellReplica(.applied(through: index), wakesOwner: wakesReplica)
         if wakesReplica { silentBytes = 0 }
-        context.metrics.applyDuration.observe(nanoseconds: context.clock.now() - start)
+        let duration = context.clock.now() - start
+        context.metrics.applyDuration.observe(nanoseconds: duration)
+        if duration > ServerMetrics.slowApplyNanoseconds { context.metrics.slowApplies.add() }
     }
 
     private func releaseReads() {

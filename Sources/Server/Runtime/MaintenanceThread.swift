@@ -27,8 +27,10 @@ final class MaintenanceThread {
             while context.maintenanceInbox.takeAll(into: &jobs, waiting: Self.scrubPauseNanoseconds) {
                 for job in jobs { try job.run(reader) }
                 if jobs.isEmpty {
-                    scrubbed = try reader.scrub(after: scrubbed, maxRecords: Self.scrubRecords)
-                    context.metrics.scrubbedRecords.add(Self.scrubRecords)
+                    var verified = 0
+                    scrubbed = try reader.scrub(
+                        after: scrubbed, maxRecords: Self.scrubRecords, verified: &verified)
+                    context.metrics.scrubbedRecords.add(verified)
                 }
             }
         } catch {

@@ -192,6 +192,7 @@ final class ReplicaThread {
             }
             deliver(to: id) { $0.refusals.append((id, reason)) }
         }
+        context.metrics.readIndexesFailed.add(effects.refusedReads.count)
         for id in effects.refusedReads { deliver(to: id) { $0.refusals.append((id, .timeout)) } }
     }
 

@@ -19,7 +19,6 @@ struct KVService {
     // MARK: Reads
 
     func range(_ call: RPCCall, _ message: UnsafeRawBufferPointer) {
-        context.metrics.rangeTotal.add()
         do throws(RequestError) {
             let request = try RequestChecks.range(message)
             if request.serializable || context.servesReadsLocally.load(ordering: .acquiring) {
@@ -70,6 +69,7 @@ struct KVService {
     func plan(_ request: RangeRequestView) throws(RequestError) -> RangePlan {
         // The alarm may have come while the read waited for its index.
         if context.isCorrupt.load(ordering: .relaxed) { throw .corrupt }
+        context.metrics.rangeTotal.add()
         do throws(StoreError) {
             return try state.reader.plan(RangeQuery(request))
         } catch {
@@ -86,7 +86,6 @@ struct KVService {
     // MARK: Writes
 
     func put(_ call: RPCCall, _ message: UnsafeRawBufferPointer) {
-        context.metrics.putTotal.add()
         do throws(RequestError) {
             let request = try RequestChecks.put(message)
             try Admission.admit(
@@ -98,7 +97,6 @@ struct KVService {
     }
 
     func deleteRange(_ call: RPCCall, _ message: UnsafeRawBufferPointer) {
-        context.metrics.deleteTotal.add()
         do throws(RequestError) {
             try RequestChecks.deleteRange(message)
             state.propose(call, fieldNumber: InternalRaftRequest.FieldNumber.deleteRange, body: message)
@@ -108,7 +106,6 @@ struct KVService {
     }
 
     func txn(_ call: RPCCall, _ message: UnsafeRawBufferPointer) {
-        context.metrics.txnTotal.add()
         do throws(RequestError) {
             let request = try RequestChecks.txn(message, operationsMax: context.configuration.maxTxnOperations)
             if request.isReadOnly {

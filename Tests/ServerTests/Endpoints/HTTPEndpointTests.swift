@@ -119,5 +119,46 @@ extension ServerTests {
                 #expect(result.exitStatus != 0)
             }
         }
+
+        /// The values of the counters of operations on keys, in the order of the names.
+        private func operations(_ server: TestServer) async throws -> [Int] {
+            let page = try await HTTPProbe.get(port: server.clientPort, "/metrics").body
+            return try ["range", "put", "delete", "txn"].map { name in
+                let prefix = "etcd_mvcc_\(name)_total "
+                let line = try #require(page.split(separator: "\n").first { $0.hasPrefix(prefix) })
+                return Int(try #require(Double(line.dropFirst(prefix.count))))
+            }
+        }
+
+        @Test("operations count as in etcd, inside transactions and outside, refused or not")
+        func operationCounts() async throws {
+            let scripts = [
+                "\nput a 1\n\n\n", "\nput b 1\nput c 2\n\n\n", "\nget a\n\n\n", "\nget a\nget b\n\n\n", "\ndel b\n\n\n",
+                "ver(\"a\") = \"99\"\n\nput a 3\n\nput x 1\nput y 1\ndel a\n\n", "mod(\"a\") > \"0\"\n\nput a 3\n\n\n",
+                "ver(\"a\") > \"0\"\nver(\"q\") = \"0\"\n\nput q 3\n\n\n", "\nput r 1 --lease=77\nput s 1\n\n\n",
+            ]
+            let commands = [
+                ["put", "a", "2"], ["put", "a", "2", "--prev-kv"], ["put", "a", "2", "--lease=77"], ["get", "a"],
+                ["put", "none", "--ignore-value"], ["put", "a", "--ignore-value"], ["del", "nothing"],
+                ["del", "q", "--prev-kv"], ["get", "a", "--rev=9999"],
+            ]
+            try await withBothServers { martlet, etcd in
+                func growth(_ server: TestServer, _ run: () async throws -> Void) async throws -> [Int] {
+                    let before = try await operations(server)
+                    try await run()
+                    return zip(try await operations(server), before).map { $0 - $1 }
+                }
+                for command in commands {
+                    let expected = try await growth(etcd) { _ = try await etcd.etcdctl(command) }
+                    let actual = try await growth(martlet) { _ = try await martlet.etcdctl(command) }
+                    #expect(actual == expected, "\(command)")
+                }
+                for script in scripts {
+                    let expected = try await growth(etcd) { _ = try await etcd.etcdctl(["txn"], input: script) }
+                    let actual = try await growth(martlet) { _ = try await martlet.etcdctl(["txn"], input: script) }
+                    #expect(actual == expected, "\(script)")
+                }
+            }
+        }
     }
 }
