@@ -20,4 +20,7 @@ package let knownSeeds: [KnownSeed] = [
     KnownSeed(
         seed: 200_038, steps: 12_000, members: 1, generation: 1,
         what: "a write that failed while a torn tail was zeroed left a log that was refused as corrupt at every start"),
+    KnownSeed(
+        seed: 702_666, steps: 12_000, members: nil, generation: 2,
+        what: "a damaged record met after a transaction's first change ended the process by an invariant"),
 ]

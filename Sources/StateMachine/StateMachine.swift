@@ -35,9 +35,11 @@ package struct Applied: Sendable {
 }
 
 /// Why a request stops short: refused, or the store is broken and the process must stop.
-enum ApplyFailure: Error {
+enum ApplyFailure: StoreFailure {
     case refused(RequestError)
     case broken(StoreError)
+
+    var breaksStore: Bool { if case .broken = self { true } else { false } }
 }
 
 /// What event loops may know of the state machine beside store and lessor.

@@ -45,7 +45,10 @@ extension Store {
             result = try body(&transaction)
         } catch {
             endReads()
-            invariant(applier.pointee.staged.isEmpty, "a write transaction failed after its first change: \(error)")
+            let isBroken = (error as? any StoreFailure)?.breaksStore == true
+            invariant(
+                applier.pointee.staged.isEmpty || isBroken,
+                "a write transaction failed after its first change: \(error)")
             throw error
         }
         endReads()

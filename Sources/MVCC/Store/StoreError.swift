@@ -39,3 +39,19 @@ extension StoreError: CustomStringConvertible {
         }
     }
 }
+
+/// An error that may end a write transaction.
+package protocol StoreFailure: Error {
+    /// The store cannot be read: the process is about to stop, and what the transaction has changed does not matter.
+    /// Else a transaction may fail before its first change only.
+    var breaksStore: Bool { get }
+}
+
+extension StoreError: StoreFailure {
+    package var breaksStore: Bool {
+        switch self {
+        case .compacted, .futureRevision: false
+        default: true
+        }
+    }
+}

@@ -116,7 +116,6 @@ extension Simulation {
         guard let answer = Answer(outcome, to: request) else {
             throw Violation("answers", "the answer to \(request) cannot be read")
         }
-        try checkServing(machine)
         try linearizability.complete(id, answer, in: history)
         let index = history.index(ofRequest: id) ?? .zero
         durability.acknowledged(index)
@@ -188,12 +187,12 @@ extension Simulation {
         guard let asked = waiting.removeValue(forKey: context), asked.member == machine.index,
             asked.life == machine.life
         else { return }
-        // The alarm may have come, and the state be known to us to be wrong, while the read waited.
-        if driver.isCorrupt || machine.wrongSince != nil && !isNamed(machine.id) {
+        // The alarm may have come while the read waited.
+        if !driver.isCorrupt { try checkServing(machine) }
+        if driver.isCorrupt || machine.wrongSince != nil {
             linearizability.abandon(context)
             return goOn(asked.client)
         }
-        try checkServing(machine)
         counters.reads += 1
         switch asked.kind {
         case .write: throw Violation("answers", "request \(context) is answered as a read")
@@ -294,7 +293,10 @@ extension Simulation {
         guard let driver = machine.driver else { return }
         let all = KeyRange(key: "/", end: "0")
         for at in Set([0, max(1, history.model.compactRevision)]).sorted() {
-            guard case .rows(let rows, let revision) = try read(all, at, driver) else {
+            let outcome = try read(all, at, driver)
+            // It serves nothing wrong, and ends with the next look at that record.
+            if case .broken = outcome, machine.isRecordFlipped { return }
+            guard case .rows(let rows, let revision) = outcome else {
                 throw Violation("contents", "member \(machine.id.rawValue) refuses to read at \(at)")
             }
             guard rows == history.model.records(all, at: at > 0 ? at : revision) else {

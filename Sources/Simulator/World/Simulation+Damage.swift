@@ -38,11 +38,18 @@ extension Simulation {
         try kinds[damageRandom.next(in: 0..<kinds.count)]()
     }
 
-    /// All members are sound, there are at least three voters, and a spare machine for the one that is lost.
+    /// All members are sound, there are at least three voters, and a spare machine for the one that is lost. And every
+    /// voter holds the newest configuration in its store: those that do not know yet that it is in force count on members
+    /// that are gone.
     private var canLoseMember: Bool {
         configuration.voters.count >= 3 && configuration.learners.isEmpty && pendingChange == nil
             && machines.contains { $0.status == .absent }
-            && configuration.voters.allSatisfy { id in machine(id).map { isSound($0) } == true }
+            && configuration.voters.allSatisfy { id in
+                guard let machine = machine(id), isSound(machine), let store = machine.driver?.core.store else {
+                    return false
+                }
+                return store.numbers().persistedIndex >= configurationIndex
+            }
     }
 
     private func isSound(_ machine: Machine) -> Bool {
@@ -193,7 +200,7 @@ extension Simulation {
     /// A member that differs, has had time to be compared, and is not named.
     var unnoticed: MemberID? {
         machines.first { machine in
-            machine.wrongSince != nil && machine.isUp && isMember(machine) && !isNamed(machine.id)
+            machine.wrongSince != nil && !machine.isBroken && isMember(machine) && !isNamed(machine.id)
         }?.id
     }
 

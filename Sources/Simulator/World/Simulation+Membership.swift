@@ -93,6 +93,7 @@ extension Simulation {
         case .update: return
         }
         configurations.append(ConfigurationState(voters: voters, learners: learners))
+        configurationIndex = applied.entry.index
     }
 
     /// The newest configuration.

@@ -35,6 +35,8 @@ package final class Simulation {
     var faults: [Fault] = []
     /// The configurations that the log makes, one after the other.
     var configurations: [ConfigurationState] = []
+    /// The entry that made the newest one.
+    var configurationIndex = LogIndex.zero
     /// The request for a membership change that has no answer yet.
     var pendingChange: PendingChange?
     /// Draws what generation 2 brings, so that the rest of a run does not depend on it.
