@@ -17,9 +17,10 @@ final class ServerProcess: @unchecked Sendable {
     init(_ kind: Kind, folder: TemporaryFolder, scheme: String = "http", _ extra: [String] = []) throws {
         self.kind = kind
         self.folder = folder
-        port = try Self.freePort()
+        let ports = try Self.freePorts(2)
+        port = ports[0]
         endpoint = "\(scheme)://127.0.0.1:\(port)"
-        let peer = "http://127.0.0.1:\(try Self.freePort())"
+        let peer = "http://127.0.0.1:\(ports[1])"
         arguments =
             [
                 try kind == .martlet ? Binaries.program("martlet") : Binaries.reference("etcd"), "--data-dir",
@@ -74,21 +75,25 @@ final class ServerProcess: @unchecked Sendable {
         }
     }
 
-    /// A port that nobody listens on.
-    static func freePort() throws -> Int {
-        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-        defer { close(descriptor) }
-        var address = sockaddr_in()
-        address.sin_family = sa_family_t(AF_INET)
-        address.sin_addr.s_addr = INADDR_LOOPBACK.bigEndian
-        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-        let result = withUnsafeMutablePointer(to: &address) { pointer in
-            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                bind(descriptor, $0, length) == 0 && getsockname(descriptor, $0, &length) == 0
+    /// Different ports that nobody listens on. They are taken together: one that is given back may be given again.
+    static func freePorts(_ count: Int) throws -> [Int] {
+        var descriptors: [Int32] = []
+        defer { for descriptor in descriptors { close(descriptor) } }
+        return try (0..<count).map { _ in
+            let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+            descriptors.append(descriptor)
+            var address = sockaddr_in()
+            address.sin_family = sa_family_t(AF_INET)
+            address.sin_addr.s_addr = INADDR_LOOPBACK.bigEndian
+            var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+            let result = withUnsafeMutablePointer(to: &address) { pointer in
+                pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                    bind(descriptor, $0, length) == 0 && getsockname(descriptor, $0, &length) == 0
+                }
             }
+            guard result else { throw TestFailure("no free port") }
+            return Int(UInt16(bigEndian: address.sin_port))
         }
-        guard result else { throw TestFailure("no free port: \(String(cString: strerror(errno)))") }
-        return Int(UInt16(bigEndian: address.sin_port))
     }
 }
 

@@ -55,9 +55,8 @@ extension ResourceStoreTests {
             let folder = try TemporaryFolder()
             defer { folder.remove() }
             try Self.certificates(folder)
-            let (client, peer, metrics) = (
-                try ServerProcess.freePort(), try ServerProcess.freePort(), try ServerProcess.freePort()
-            )
+            let ports = try ServerProcess.freePorts(3)
+            let (client, peer, metrics) = (ports[0], ports[1], ports[2])
             let child = try Self.start(
                 Self.flags(of: "deploy/kubeadm/etcd.yaml"), folder,
                 [
@@ -81,7 +80,7 @@ extension ResourceStoreTests {
             let folder = try TemporaryFolder()
             defer { folder.remove() }
             try Self.certificates(folder)
-            let ports = try (0..<9).map { _ in try ServerProcess.freePort() }
+            let ports = try ServerProcess.freePorts(9)
             let flags = try Self.flags(of: "deploy/kubernetes/statefulset.yaml")
             var children: [Child] = []
             for member in 0..<3 {
@@ -140,7 +139,7 @@ extension ResourceStoreTests {
             #expect(bound)
             var timeout = timeval(tv_sec: 60, tv_usec: 0)
             setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &timeout, socklen_t(MemoryLayout<timeval>.size))
-            let port = try ServerProcess.freePort()
+            let port = try ServerProcess.freePorts(1)[0]
             let child = try Child.guarded(
                 [
                     "env", "NOTIFY_SOCKET=\(folder.path("notify"))", try Binaries.program("martlet"),

@@ -25,15 +25,21 @@ package final class ServerLauncher: Sendable {
 
     /// Starts a server with an empty store and waits until it serves.
     package func start(flags: [String] = [], tls: ServerTLS? = nil) async throws -> ServerProcess {
+        let ports = try ServerProcess.freePorts(2)
         let server = try ServerProcess(
-            command: command, folder: nextFolder(), member: .init(name: "default"), flags: flags, tls: tls)
+            command: command, folder: nextFolder(),
+            member: .init(name: "default", clientPort: ports[0], peerPort: ports[1]), flags: flags, tls: tls)
         try await server.start()
         return server
     }
 
     /// Starts the members of a new cluster and waits until all of them serve.
     package func startCluster(of size: Int) async throws -> [ServerProcess] {
-        var members = try (1...size).map { try ServerProcess.Member(name: "member\($0)") }
+        let ports = try ServerProcess.freePorts(2 * size)
+        var members = (0..<size).map { number in
+            ServerProcess.Member(
+                name: "member\(number + 1)", clientPort: ports[2 * number], peerPort: ports[2 * number + 1])
+        }
         let cluster = members.map(\.entry).joined(separator: ",")
         for index in members.indices { members[index].cluster = cluster }
         let servers = try members.map { member in
@@ -83,11 +89,11 @@ package final class ServerProcess: Sendable {
         let peerPort: Int
         var cluster: String
 
-        /// Alone, on free ports.
-        init(name: String) throws {
+        /// Alone.
+        init(name: String, clientPort: Int, peerPort: Int) {
             self.name = name
-            clientPort = try freePort()
-            peerPort = try freePort()
+            self.clientPort = clientPort
+            self.peerPort = peerPort
             cluster = ""
             cluster = entry
         }
@@ -221,21 +227,25 @@ package final class ServerProcess: Sendable {
         try? FileManager.default.removeItem(atPath: folder)
     }
 
-    /// A port that nobody listens on.
-    package static func freePort() throws -> Int {
-        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-        guard descriptor >= 0 else { throw SuiteError("no socket") }
-        defer { close(descriptor) }
-        var address = sockaddr_in()
-        address.sin_family = sa_family_t(AF_INET)
-        address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
-        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-        let isBound = withUnsafeMutablePointer(to: &address) { pointer in
-            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                bind(descriptor, $0, length) == 0 && getsockname(descriptor, $0, &length) == 0
+    /// Different ports that nobody listens on. They are taken together: one that is given back may be given again.
+    static func freePorts(_ count: Int) throws -> [Int] {
+        var descriptors: [Int32] = []
+        defer { for descriptor in descriptors { close(descriptor) } }
+        return try (0..<count).map { _ in
+            let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+            guard descriptor >= 0 else { throw SuiteError("no socket") }
+            descriptors.append(descriptor)
+            var address = sockaddr_in()
+            address.sin_family = sa_family_t(AF_INET)
+            address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
+            var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+            let isBound = withUnsafeMutablePointer(to: &address) { pointer in
+                pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                    bind(descriptor, $0, length) == 0 && getsockname(descriptor, $0, &length) == 0
+                }
             }
+            guard isBound else { throw SuiteError("no free port") }
+            return Int(UInt16(bigEndian: address.sin_port))
         }
-        guard isBound else { throw SuiteError("no free port") }
-        return Int(UInt16(bigEndian: address.sin_port))
     }
 }
