@@ -13,7 +13,7 @@ import Wire
 let group = MultiThreadedEventLoopGroup.singleton
 
 /// Waits until `condition` holds; false after `seconds`.
-func eventually(seconds: Double = 10, _ condition: () -> Bool) async throws -> Bool {
+func eventually(seconds: Double = 60, _ condition: () -> Bool) async throws -> Bool {
     let end = NIODeadline.now() + .nanoseconds(Int64(seconds * 1e9))
     while NIODeadline.now() < end {
         if condition() { return true }

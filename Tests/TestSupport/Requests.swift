@@ -141,7 +141,7 @@ package func failure(isolation: isolated (any Actor)? = #isolation, of body: () 
 
 /// Repeats `condition` until it holds; throws when it does not within `limit`.
 package func eventually(
-    _ what: String, within limit: Duration = .seconds(10), isolation: isolated (any Actor)? = #isolation,
+    _ what: String, within limit: Duration = .seconds(60), isolation: isolated (any Actor)? = #isolation,
     _ condition: () async throws -> Bool
 ) async throws {
     let deadline = ContinuousClock.now + limit

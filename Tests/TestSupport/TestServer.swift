@@ -78,13 +78,13 @@ package final class TestServer: Sendable {
     }
 
     /// Starts the process and waits until it serves.
-    package func start(within limit: Duration = .seconds(20)) async throws {
+    package func start(within limit: Duration = .seconds(60)) async throws {
         try launch()
         try await waitUntilServing(within: limit)
     }
 
     /// Waits until a linearizable read is answered, over plain text; `launch` must have been called.
-    package func waitUntilServing(within limit: Duration = .seconds(20)) async throws {
+    package func waitUntilServing(within limit: Duration = .seconds(60)) async throws {
         let deadline = ContinuousClock.now + limit
         while ContinuousClock.now < deadline {
             guard isRunning else { throw TestFailure("\(kind) ended while starting\n\(logTail)") }
@@ -107,7 +107,7 @@ package final class TestServer: Sendable {
 
     /// SIGTERM; the exit status, or nil when the process did not end within `limit`.
     @discardableResult
-    package func terminate(within limit: Duration = .seconds(15)) async -> Int32? {
+    package func terminate(within limit: Duration = .seconds(60)) async -> Int32? {
         guard let process = child.withLockedValue({ $0 }) else { return nil }
         process.signal(SIGTERM)
         return await process.wait(atMost: limit)

@@ -42,17 +42,17 @@ struct ChaosRun {
         }
         try await nemesis.run(until: .now + time)
         // All is mended: the cluster serves again, and everybody catches up.
-        for member in cluster.members { try await member.server.waitUntilServing(within: .seconds(40)) }
+        for member in cluster.members { try await member.server.waitUntilServing() }
         writing.cancel()
         await writing.value
         let client = cluster.client()
-        try await eventually("leases that nobody renews end", within: .seconds(60)) {
+        try await eventually("leases that nobody renews end") {
             (try? await client.leaseLeases())?.leases.isEmpty ?? false
         }
         let last = try await client.put("after the storm", "1")
         await client.close()
         clients.goal.withLockedValue { $0 = last - 1 }
-        try await eventually("the watchers see everything", within: .seconds(60)) {
+        try await eventually("the watchers see everything") {
             history.events.count >= last - 2 || !history.violations.isEmpty
         }
         watching.cancel()

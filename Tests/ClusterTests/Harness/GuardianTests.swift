@@ -34,7 +34,7 @@ extension ClusterTests {
             guardian?.watch(mount: disk.directory)
             try await disk.freeze()
             guardian = nil
-            try await eventually("the disk is unmounted", within: .seconds(30)) {
+            try await eventually("the disk is unmounted") {
                 !Shell.read("/proc/mounts").contains(disk.directory)
             }
             Guardian.shared.forget(mount: disk.directory)

@@ -76,7 +76,7 @@ final class TestCluster: Sendable {
 
     func launchAll() throws { for member in members where !member.isRunning { try member.server.launch() } }
 
-    func waitUntilServing(within limit: Duration = .seconds(30)) async throws {
+    func waitUntilServing(within limit: Duration = .seconds(60)) async throws {
         for member in members { try await member.server.waitUntilServing(within: limit) }
     }
 
@@ -153,7 +153,7 @@ final class TestCluster: Sendable {
     // MARK: Looking
 
     /// The member that says it leads, waited for.
-    func leader(among candidates: [TestMember]? = nil, within limit: Duration = .seconds(15)) async throws -> TestMember
+    func leader(among candidates: [TestMember]? = nil, within limit: Duration = .seconds(60)) async throws -> TestMember
     {
         let deadline = ContinuousClock.now + limit
         while ContinuousClock.now < deadline {
@@ -181,7 +181,7 @@ final class TestCluster: Sendable {
     }
 
     /// Waits until every member has the same history, and throws where they differ.
-    func waitUntilEqual(within limit: Duration = .seconds(30)) async throws {
+    func waitUntilEqual(within limit: Duration = .seconds(60)) async throws {
         let leader = try await leader()
         let revision = try await leader.client.get("any").header.revision
         for member in members where member !== leader {

@@ -49,7 +49,7 @@ final class TestMember: Sendable {
     func hexID() async throws -> String { String(try await id(), radix: 16) }
 
     /// Waits until the member answers about itself, leader or not.
-    func waitUntilAnswering(within limit: Duration = .seconds(20)) async throws {
+    func waitUntilAnswering(within limit: Duration = .seconds(60)) async throws {
         try await eventually("\(name) answers", within: limit) {
             guard isRunning else { throw TestFailure("\(name) ended while starting\n\(server.logTail)") }
             return await status() != nil

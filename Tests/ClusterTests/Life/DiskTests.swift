@@ -47,7 +47,7 @@ extension ClusterTests {
                 try await full.disk?.relieve()
                 try await cluster.waitUntilEqual()
                 // It takes writes again once its store has caught up with its log.
-                try await eventually("the member takes writes", within: .seconds(20)) {
+                try await eventually("the member takes writes") {
                     (try? await full.client.put("f/again", "1")) != nil
                 }
             }

@@ -63,7 +63,7 @@ extension ClusterTests {
                         for _ in 0..<4 { group.addTask { _ = try? await patient.get("after") } }
                     }
                 }
-                try await eventually("the member has caught up", within: .seconds(60)) {
+                try await eventually("the member has caught up") {
                     guard away.isRunning else { throw TestFailure("the member ended") }
                     return (try? await away.localValue("after")) == "1"
                 }
@@ -130,7 +130,7 @@ extension ClusterTests {
             query.action = .get
             let get = query
             // Members compare at every 256th entry.
-            try await eventually("the alarm is raised", within: .seconds(60)) {
+            try await eventually("the alarm is raised") {
                 // While the leader hands over a write may fail.
                 for number in 0..<50 { _ = try? await client.put("more", "\(number)") }
                 return try await client.alarm(get).alarms.contains { $0.alarm == .corrupt }
@@ -153,7 +153,7 @@ extension ClusterTests {
                 #expect(try await other.client.alarm(get).alarms.map(\.memberID) == [id])
             }
 
-            try await eventually("it is removed", within: .seconds(15)) {
+            try await eventually("it is removed") {
                 (try? await client.memberRemove(id: id)) != nil
             }
             await cluster.forget(stray)
@@ -162,7 +162,7 @@ extension ClusterTests {
             try await client.put("without it", "1")
             await client.close()
             let newcomer = try await cluster.newcomer()
-            try await eventually("the newcomer is added", within: .seconds(15)) {
+            try await eventually("the newcomer is added") {
                 try await cluster[0].etcdctlError(
                     "member add \(newcomer.name) --peer-urls=\(newcomer.peerURL)") == ""
             }
@@ -199,7 +199,7 @@ extension ClusterTests {
             }
             var isEven = true
             for member in cluster.members where isEven {
-                try await eventually("\(member.name) is at \(end)", within: .seconds(30)) {
+                try await eventually("\(member.name) is at \(end)") {
                     guard let status = await member.status() else { return false }
                     isEven = status.raftIndex <= end
                     return status.raftAppliedIndex == end || !isEven

@@ -51,7 +51,7 @@ extension ClusterTests {
                 try await cluster[0].client.put("k", "1")
                 try await files.issue("member", serial: 77)
                 let (_, followers) = try await cluster.roles()
-                try await eventually("the new certificate is shown", within: .seconds(30)) {
+                try await eventually("the new certificate is shown") {
                     try await Certificates.serial(
                         port: followers[0].server.peerPort, files, client: "member") == "serial=4D"
                 }

@@ -74,7 +74,7 @@ extension ClusterTests {
                 let writing = GapWriter(cluster, through: followers)
                 try await Task.sleep(for: .milliseconds(500))
                 try leader.slowDisk?.set(sync: TestCluster.electionTimeout * 8)
-                let successor = try await cluster.leader(among: followers, within: .seconds(30))
+                let successor = try await cluster.leader(among: followers, within: .seconds(60))
                 // It is not given back while the disk is like that.
                 try await Task.sleep(for: TestCluster.electionTimeout * 6)
                 #expect(try await cluster.leader() !== leader)

@@ -45,7 +45,7 @@ extension ResourceStoreTests {
                 let started = ContinuousClock.now
                 let error = await failure { _ = try await store.widgets.get("a", namespace: "default") }
                 #expect([.timedOut, .unavailable].contains(error?.code))
-                #expect(ContinuousClock.now - started < .seconds(3))
+                #expect(ContinuousClock.now - started < .seconds(30))
                 let watch = Task { for try await _ in store.widgets.watch(from: 1) {} }
                 try await Task.sleep(for: .milliseconds(100))
                 watch.cancel()

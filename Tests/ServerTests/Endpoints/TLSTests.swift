@@ -74,7 +74,7 @@ extension ServerTests {
                 #expect(!String(decoding: answer, as: UTF8.self).contains("health"))
             }
             #expect(try await etcdctl(server, files, client: true, ["put", "a", "b"]).exitStatus == 0)
-            try await eventually("the connections are gone", within: .seconds(15)) {
+            try await eventually("the connections are gone") {
                 server.descriptorCount <= descriptors + 2
             }
             await finish(server, [files])
@@ -95,7 +95,7 @@ extension ServerTests {
             try await eventually("the watch is there") { Shell.read(output).contains("before") }
 
             try await files.issue("server", serial: 0x33)
-            try await eventually("the new certificate is shown", within: .seconds(30)) {
+            try await eventually("the new certificate is shown") {
                 try await Certificates.serial(port: server.clientPort, files, client: "client") == "serial=33"
             }
             #expect(try await etcdctl(server, files, client: true, ["put", "k2", "after"]).exitStatus == 0)

@@ -28,7 +28,7 @@ extension ServerTests {
         func bySignal(_ signal: Int32) async throws {
             let server = try await TestServer.started()
             server.signal(signal)
-            #expect(await server.waitForEnd(within: .seconds(30)) == 128 + signal)
+            #expect(await server.waitForEnd(within: .seconds(60)) == 128 + signal)
             #expect(server.logText.contains("stopped"))
             await server.discard()
         }
@@ -38,14 +38,14 @@ extension ServerTests {
             let server = try TestServer(.martlet, ["--log-level", "debug"])
             let pipe = try FullPipe(in: server.folder)
             try server.launch(errors: pipe.path)
-            try await server.waitUntilServing(within: .seconds(60))
+            try await server.waitUntilServing()
             let client = try server.client()
             try await client.put("a", "b")
             await client.close()
-            #expect(await server.terminate(within: .seconds(30)) == 128 + SIGTERM)
+            #expect(await server.terminate(within: .seconds(60)) == 128 + SIGTERM)
             // And a start that fails.
             try server.launch(["--max-txn-ops", "many"], errors: pipe.path)
-            #expect(await server.waitForEnd(within: .seconds(30)) == 1)
+            #expect(await server.waitForEnd(within: .seconds(60)) == 1)
             withExtendedLifetime(pipe) {}
             await server.discard()
         }

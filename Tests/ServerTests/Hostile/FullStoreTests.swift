@@ -41,7 +41,7 @@ extension ServerTests {
                 let deleted = try await client.deleteRange(deletion)
                 #expect(deleted.deleted > 10)
                 try await client.compact(deleted.header.revision)
-                try await eventually("the alarm clears by itself", within: .seconds(30)) {
+                try await eventually("the alarm clears by itself") {
                     try await server.etcdctl(["alarm", "list"]).output.isEmpty
                 }
                 for number in 0..<10 { try await client.put("/q/again\(number)", value) }
@@ -95,7 +95,7 @@ extension ServerTests {
             #expect(server.isRunning)
             #expect(try await client.list("/disk/", countOnly: true).count >= Int64(acknowledged))
             try FileManager.default.removeItem(atPath: ballast)
-            try await eventually("writes are taken again", within: .seconds(20)) {
+            try await eventually("writes are taken again") {
                 await failure { try await client.put("recovered", "x") } == nil
             }
             await client.close()

@@ -11,7 +11,7 @@ extension ServerTests {
         private func start(onDataOf folder: TemporaryFolder) async throws -> (status: Int32?, log: String) {
             let server = try TestServer(.martlet, dataFolder: folder.root)
             try server.launch()
-            let status = await server.waitForEnd(within: .seconds(10))
+            let status = await server.waitForEnd(within: .seconds(60))
             let log = server.logText
             await server.discard()
             return (status, log)
@@ -59,7 +59,7 @@ extension ServerTests {
                 let url = "http://127.0.0.1:\(server.clientPort)"
                 let second = try TestServer(.martlet, [flag, url])
                 try second.launch()
-                #expect(await second.waitForEnd(within: .seconds(10)) == 1)
+                #expect(await second.waitForEnd(within: .seconds(60)) == 1)
                 #expect(second.logText.contains("listening on \(url): address already in use"), "\(second.logText)")
                 await second.discard()
             }
@@ -70,7 +70,7 @@ extension ServerTests {
         func certificate(_ flag: String) async throws {
             let server = try TestServer(.martlet, [flag, "https://127.0.0.1:\(try Ports.free())"])
             try server.launch()
-            #expect(await server.waitForEnd(within: .seconds(30)) == 1)
+            #expect(await server.waitForEnd(within: .seconds(60)) == 1)
             #expect(server.logText.contains("needs --cert-file and --key-file"), "\(server.logText)")
             await server.discard()
         }
@@ -101,7 +101,7 @@ extension ServerTests {
                 "--name", "other", "--initial-advertise-peer-urls", "http://127.0.0.1:1",
                 "--initial-cluster", "x=http://127.0.0.1:2,y=nonsense", "--initial-cluster-token", "z",
             ])
-            try await server.waitUntilServing(within: .seconds(60))
+            try await server.waitUntilServing()
             let again = try server.client()
             #expect(try await again.get("a").kvs.first?.value == Data("b".utf8))
             await again.close()

@@ -261,7 +261,6 @@ extension ServerTests {
                     #expect(response.header.revision == revision)
                 }
                 #expect(ContinuousClock.now - start > .milliseconds(1000))
-                #expect(ContinuousClock.now - start < .milliseconds(4000))
                 stream.cancel()
                 await client.close()
             }
@@ -304,7 +303,7 @@ extension ServerTests {
                     try await Task.sleep(for: .seconds(2))
                 }
                 let last = try await client.put("/registry/pods/last", "x")
-                try await eventually("every watch has caught up", within: .seconds(30)) {
+                try await eventually("every watch has caught up") {
                     streams.allSatisfy { recorder, _ in
                         let entries = recorder.entries
                         return entries.count == 50

@@ -60,7 +60,7 @@ final class PlannedMembers: Sendable {
 
     func start() async throws {
         for server in servers { try server.launch() }
-        for server in servers { try await server.waitUntilServing(within: .seconds(30)) }
+        for server in servers { try await server.waitUntilServing() }
     }
 
     func discard() async {
