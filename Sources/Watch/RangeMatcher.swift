@@ -34,7 +34,7 @@ struct RangeMatcher {
 
     /// Rebuilds the sorted array when too many ranges came or went. Call it before a batch's look-ups.
     mutating func prepare() {
-        let changesMax = max(32, tree.count / 16)
+        let changesMax = max(4, tree.count / 16)
         guard recent.count > changesMax || tree.emptyCount > 2 * changesMax else { return }
         tree = IntervalTree(tree.liveGroups + recent)
         recent = []

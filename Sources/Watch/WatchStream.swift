@@ -190,7 +190,8 @@ package final class WatchStream {
 
     private func replyCompacted(watchID: Int64) {
         let compactRevision = hub.compactRevision
-        _ = reply(watchID: watchID, revision: hub.source.currentRevision) { response in
+        // The header names no revision, as etcd's does not: nothing up to any was told.
+        _ = reply(watchID: watchID, revision: 0) { response in
             response.canceled = true
             response.compactRevision = compactRevision
         }
