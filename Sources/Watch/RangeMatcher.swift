@@ -80,7 +80,8 @@ private struct IntervalTree {
     }
 
     private var nodes: [Node] = []
-    private var slots: [WatcherGroup?] = []
+    // The matcher's dictionary holds the groups; here no reference is counted for each match.
+    private var slots: [Unmanaged<WatcherGroup>?] = []
     private var arena: [UInt8] = []
     private(set) var emptyCount = 0
 
@@ -91,7 +92,7 @@ private struct IntervalTree {
             if a.range.key != b.range.key { return a.range.key < b.range.key }
             return a.range.end! < b.range.end!
         }
-        slots = sorted
+        slots = sorted.map { .passUnretained($0) }
         nodes.reserveCapacity(sorted.count)
         for (index, group) in sorted.enumerated() {
             group.slot = index
@@ -103,7 +104,7 @@ private struct IntervalTree {
     }
 
     var count: Int { nodes.count }
-    var liveGroups: [WatcherGroup] { slots.compactMap { $0 } }
+    var liveGroups: [WatcherGroup] { slots.compactMap { $0?.takeUnretainedValue() } }
 
     mutating func removeGroup(at slot: Int) {
         slots[slot] = nil
@@ -115,7 +116,7 @@ private struct IntervalTree {
         arena.withUnsafeBytes { arena in
             nodes.withUnsafeBufferPointer { nodes in
                 Self.visit(0, nodes.count, key, arena, nodes) { slot in
-                    if let group = slots[slot] { body(group) }
+                    slots[slot]?._withUnsafeGuaranteedRef { body($0) }
                 }
             }
         }

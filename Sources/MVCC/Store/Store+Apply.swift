@@ -59,12 +59,13 @@ extension Store {
     private func finish() {
         var events: [Event] = []
         swap(&events, &applier.pointee.staged)
-        var footprint = 48
+        // What a revision of no events would take.
+        var footprintBytes = 48
         for event in events {
-            footprint += event.footprintBytes
+            footprintBytes += event.footprintBytes
             applier.pointee.stateHash = Self.chain(applier.pointee.stateHash, event.checksum)
         }
-        publish(events, footprint: footprint)
+        publish(events, footprintBytes: footprintBytes)
     }
 
     /// Adds one record's checksum, which covers its revision, to a rolling hash.

@@ -122,9 +122,8 @@ package final class Store: @unchecked Sendable {
             var bytes = 0
             var main = after + 1
             while main <= last, bytes < maxBytes {
-                let entry = state.tail[main]
-                bytes += entry.footprintBytes
-                result.append(entry)
+                bytes += state.tail.footprintBytes(main)
+                result.append(state.tail[main])
                 main += 1
             }
             return result
@@ -135,12 +134,12 @@ package final class Store: @unchecked Sendable {
 
     /// Makes a finished revision visible. Apply thread. What has to leave the tail is returned, to be freed after the
     /// lock is released.
-    func publish(_ events: [Event], footprint: Int) {
+    func publish(_ events: [Event], footprintBytes: Int) {
         // Two at most for one that comes: the tail shrinks towards its budget without a long hold of the lock.
         let outgoing = withState { state in
             let main = state.current + 1
-            state.tail.append(RevisionEvents(main: main, events: events), footprint: footprint)
-            state.tailBytesAdded += footprint
+            state.tail.append(RevisionEvents(main: main, events: events), footprintBytes: footprintBytes)
+            state.tailBytesAdded += footprintBytes
             state.current = main
             publishedRevision.store(main, ordering: .releasing)
             noteTailSize(state.unpersistedBytes)

@@ -104,11 +104,4 @@ package struct RevisionEvents: Sendable, Equatable {
         self.main = main
         self.events = events
     }
-
-    /// See `Event.footprintBytes`.
-    package var footprintBytes: Int {
-        var sum = 48
-        for event in events { sum += event.footprintBytes }
-        return sum
-    }
 }
