@@ -1,6 +1,7 @@
 extension ObjectCollection {
     /// Changes an object: reads it, lets `change` work on it, and stores the result; when others were faster, begins
-    /// again with what they left. Returns the object as it is stored. A change that changes nothing is not written.
+    /// again with what they left. Returns the object as it is stored. A change that changes nothing is not written, unless
+    /// it gives a time to live, which begins anew with it; written without one, an object stays.
     ///
     /// ```swift
     /// try await widgets.guaranteedUpdate("first", namespace: "default") { $0.spec.size += 1 }
@@ -73,7 +74,7 @@ extension ObjectCollection {
                 codec.prepareForCreation(&object)
             }
             let value = try encode(object, key)
-            if let known, known.value == value { return try decode(known) }
+            if let known, known.value == value, timeToLive == nil { return try decode(known) }
             let outcome = try await store.storage.put(
                 key, value, expected: known?.modRevision ?? 0, lease: try await lease(timeToLive))
             switch outcome {

@@ -36,9 +36,10 @@ extension ObjectCollection {
     /// for try await event in widgets.watch(from: list.resourceVersion) { ... }
     /// ```
     ///
-    /// The sequence resumes by itself when connections break or servers go away. It ends when the task is cancelled,
-    /// and with an error when it cannot go on: `expired` when the history it needs has been compacted (HTTP 410 Gone;
-    /// list again), `undecodable` for an object that the codec cannot read. Each iteration is a watch of its own.
+    /// The sequence begins, and resumes, by itself when connections break or servers go away. It ends when the task is
+    /// cancelled, and with an error when it cannot go on: `expired` when the history it needs has been compacted (HTTP
+    /// 410 Gone; list again), `undecodable` for an object that the codec cannot read. Each iteration is a watch of its
+    /// own.
     ///
     /// - Parameters:
     ///   - version: every change after it is told. Nil: first every object that exists as `added`, then a bookmark,
@@ -132,8 +133,19 @@ public struct ObjectWatch<Codec: ObjectCodec>: AsyncSequence, Sendable {
             }
         }
 
-        /// Tells one page of what exists.
+        /// Tells one page of what exists; asks again where the store cannot be reached.
         private mutating func list(_ token: String?) async throws(ObjectStoreError) {
+            do throws(ObjectStoreError) {
+                try await listOnce(token)
+                pause = Self.pauseMin
+            } catch {
+                if watch.collection.store.isClosed { throw ObjectStoreError(.cancelled, "the store is closed") }
+                guard [.unavailable, .timedOut, .exhausted].contains(error.code) else { throw error }
+                await rest()
+            }
+        }
+
+        private mutating func listOnce(_ token: String?) async throws(ObjectStoreError) {
             let objects = watch.collection
             if let name = watch.name {
                 let key = try objects.store.layout.key(objects.resource, namespace: watch.namespace, name: name)
@@ -171,10 +183,14 @@ public struct ObjectWatch<Codec: ObjectCodec>: AsyncSequence, Sendable {
                 session = nil
                 if watch.collection.store.isClosed { throw ObjectStoreError(.cancelled, "the store is closed") }
                 guard Self.isPassing(error) else { throw ObjectStoreError(error) }
-                // A cancelled task is noticed by the caller.
-                try? await Task.sleep(for: pause)
-                pause = Swift.min(pause * 2, Self.pauseMax)
+                await rest()
             }
+        }
+
+        /// Waits before the next attempt. A cancelled task is noticed by the caller.
+        private mutating func rest() async {
+            try? await Task.sleep(for: pause)
+            pause = Swift.min(pause * 2, Self.pauseMax)
         }
 
         private func open() async throws(ClientError) -> WatchSession {

@@ -47,8 +47,9 @@ public struct ObjectMetadata: Sendable, Hashable {
 
     /// Keeps what an update may not change.
     mutating func prepareForUpdate(from stored: ObjectMetadata) {
-        uid = uid ?? stored.uid
-        creationTimestamp = creationTimestamp ?? stored.creationTimestamp
+        uid = stored.uid ?? uid
+        creationTimestamp = stored.creationTimestamp ?? creationTimestamp
+        generation = generation ?? stored.generation
     }
 }
 
@@ -82,7 +83,11 @@ extension ObjectMetadata: Codable {
         name = try container.decodeIfPresent(String.self, forKey: .name) ?? ""
         namespace = try container.decodeIfPresent(String.self, forKey: .namespace)
         uid = try container.decodeIfPresent(String.self, forKey: .uid)
-        resourceVersion = try container.decodeIfPresent(ResourceVersion.self, forKey: .resourceVersion)
+        // Some write an empty one where they mean none.
+        let version = try container.decodeIfPresent(String.self, forKey: .resourceVersion)
+        resourceVersion =
+            version?.isEmpty ?? true
+            ? nil : try container.decode(ResourceVersion.self, forKey: .resourceVersion)
         generation = try container.decodeIfPresent(Int64.self, forKey: .generation)
         creationTimestamp = try container.decodeIfPresent(String.self, forKey: .creationTimestamp)
         deletionTimestamp = try container.decodeIfPresent(String.self, forKey: .deletionTimestamp)

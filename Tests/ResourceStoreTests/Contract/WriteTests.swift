@@ -75,6 +75,31 @@ extension ResourceStoreTests {
             }
         }
 
+        @Test("an update keeps what tells the object from others", arguments: Backing.available)
+        func identity(_ backing: Backing) async throws {
+            try await withStore(backing) { store in
+                let created = try await store.widgets.create(Widget("a")).metadata
+                // As a program does that makes the object anew, or copies it from another.
+                let made = try await store.widgets.createOrUpdate("a", namespace: "default") { _ in
+                    var widget = Widget("a", size: 1)
+                    widget.metadata.uid = "copied"
+                    widget.metadata.creationTimestamp = "1970-01-01T00:00:00Z"
+                    return widget
+                }
+                #expect(made.size == 1 && made.metadata.uid == created.uid)
+                #expect(made.metadata.creationTimestamp == created.creationTimestamp)
+                #expect(made.metadata.generation == 1)
+                // An empty version is none, as in objects that others have written.
+                let bytes =
+                    Array(
+                        #"{"metadata":{"name":"b","namespace":"default","resourceVersion":"","creationTimestamp":null},"#
+                            .utf8) + Array(#""apiVersion":"example.com/v1","kind":"Widget","size":3}"#.utf8)
+                try await store.objects(Widget.resource, codec: OpaqueCodec()).create(
+                    OpaqueObject(name: "b", namespace: "default", bytes: bytes))
+                #expect(try await store.widgets.get("b", namespace: "default").size == 3)
+            }
+        }
+
         @Test("preconditions, failures and errors of a change", arguments: Backing.available)
         func preconditions(_ backing: Backing) async throws {
             try await withStore(backing) { store in
@@ -224,6 +249,12 @@ extension ResourceStoreTests {
                 }
                 #expect(events == ["goes"])
                 #expect(try await widgets.get("keeps", namespace: "default").size == 1)
+                // Given again, a time to live begins anew, though nothing else has changed.
+                let short = try await widgets.create(Widget("renewed"), timeToLive: .seconds(2))
+                let renewed = try await widgets.guaranteedUpdate(
+                    "renewed", namespace: "default", timeToLive: .seconds(3600)
+                ) { _ in }
+                #expect(renewed.metadata.resourceVersion ?? 0 > short.metadata.resourceVersion ?? 0)
                 #expect(await failure { try await widgets.create(Widget("x"), timeToLive: .zero) }?.code == .invalid)
             }
         }

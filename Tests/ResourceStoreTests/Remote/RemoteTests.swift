@@ -37,6 +37,47 @@ extension ResourceStoreTests {
             }
         }
 
+        @Test("a watch waits for a store that is not there yet, and ends when its history is compacted meanwhile")
+        func lateStore() async throws {
+            let folder = try TemporaryFolder()
+            defer { folder.remove() }
+            let server = try ServerProcess(.martlet, folder: folder)
+            defer { server.kill() }
+            var options = RemoteOptions(endpoints: [server.endpoint])
+            options.requestTimeout = .milliseconds(500)
+            try await using(ObjectStore.remote(options)) { store in
+                try await server.waitUntilServing(store)
+                let start = try await store.fill(2)
+                server.kill()
+                let all = Task {
+                    var names: [String] = []
+                    for try await event in store.widgets.watch() {
+                        guard let widget = event.object else { break }
+                        names.append(widget.metadata.name)
+                    }
+                    return names
+                }
+                try await Task.sleep(for: .milliseconds(1200))
+                try server.start()
+                try await server.waitUntilServing(store)
+                #expect(try await all.value == ["w000", "w001"])
+
+                var iterator = store.widgets.watch(from: start).makeAsyncIterator()
+                let next = try await store.widgets.create(Widget("x"))
+                #expect(try await iterator.next()?.object == next)
+                server.kill()
+                // Written and compacted while the watch cannot reach the store by its own connection.
+                try server.start()
+                try await using(ObjectStore.remote(options)) { other in
+                    try await server.waitUntilServing(other)
+                    let version = try await other.fill(5, namespace: "other")
+                    try await other.compact(version)
+                }
+                let error = await failure { while let _ = try await iterator.next() {} }
+                #expect(error?.code == .expired)
+            }
+        }
+
         @Test("calls end in time when nobody answers")
         func unreachable() async throws {
             var options = RemoteOptions(endpoints: ["127.0.0.1:1", "127.0.0.1:2"])
