@@ -44,6 +44,25 @@ enum ManifestFiles {
         }
     }
 
+    /// Every expression of Prometheus in the rules and the dashboard.
+    static func expressions() throws -> [String] {
+        try ["deploy/monitoring/rules.yaml", "deploy/monitoring/dashboard.json"].flatMap { file in
+            try documents(file).flatMap { expressions(in: $0) }
+        }
+    }
+
+    private static func expressions(in value: JSONValue) -> [String] {
+        switch value {
+        case .array(let elements): return elements.flatMap { expressions(in: $0) }
+        case .object(let members):
+            return members.flatMap { key, value in
+                if ["expr", "query"].contains(key), let text = value.string { return [text] }
+                return expressions(in: value)
+            }
+        default: return []
+        }
+    }
+
     /// The containers that run Martlet.
     static func servers() throws -> [JSONValue] {
         try deployed().flatMap { containers(in: $0) }.filter { $0["command"]?.array?.first?.string == "martlet" }

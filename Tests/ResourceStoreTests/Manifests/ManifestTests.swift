@@ -119,57 +119,6 @@ extension ResourceStoreTests {
             }
         }
 
-        /// Names of metrics in an expression of Prometheus.
-        private static func metrics(in expression: String) -> Set<String> {
-            let words = expression.split { !($0.isASCII && ($0.isLetter || $0.isNumber || "_:".contains($0))) }
-            let names = words.map(String.init).filter { name in
-                ["etcd_", "martlet_", "grpc_server_", "process_", "os_"].contains { name.hasPrefix($0) }
-            }
-            return Set(
-                names.map { name in
-                    for suffix in ["_bucket", "_sum", "_count"] where name.hasSuffix(suffix) {
-                        return String(name.dropLast(suffix.count))
-                    }
-                    return name
-                })
-        }
-
-        private static func expressions(in value: JSONValue) -> [String] {
-            switch value {
-            case .array(let elements): return elements.flatMap { expressions(in: $0) }
-            case .object(let members):
-                return members.flatMap { key, value in
-                    if ["expr", "query"].contains(key), let text = value.string { return [text] }
-                    return expressions(in: value)
-                }
-            default: return []
-            }
-        }
-
-        @Test("every metric that rules and dashboard name is exported")
-        func metrics() async throws {
-            try await Tool.with { tool in
-                let page = try httpGet((tool.store.clientURLs.first ?? "") + "/metrics")
-                #expect(page.status == 200)
-                let exported = Set(
-                    page.body.split(separator: "\n").filter { $0.hasPrefix("# TYPE ") }.compactMap {
-                        $0.split(separator: " ").dropFirst(2).first.map(String.init)
-                    })
-                var used: Set<String> = []
-                for file in ["deploy/monitoring/rules.yaml", "deploy/monitoring/dashboard.json"] {
-                    for expression in try ManifestFiles.documents(file).flatMap({ Self.expressions(in: $0) }) {
-                        used.formUnion(Self.metrics(in: expression))
-                        for (open, close) in [("(", ")"), ("{", "}"), ("[", "]")] {
-                            let counts = [open, close].map { sign in expression.count { String($0) == sign } }
-                            #expect(counts[0] == counts[1], "\(expression)")
-                        }
-                    }
-                }
-                #expect(used.count > 25)
-                #expect(used.subtracting(exported) == [])
-            }
-        }
-
         @Test("alerts say how bad they are and what they are about; panels do not overlap")
         func monitoring() throws {
             let rules = try ManifestFiles.documents("deploy/monitoring/rules.yaml")
