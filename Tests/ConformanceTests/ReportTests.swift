@@ -54,6 +54,21 @@ extension ConformanceTests {
             #expect(text.contains("a < b & \"c\" \\| d"))
         }
 
+        @Test("a deviation covers the failure that is meant, and no other")
+        func covered() throws {
+            let text = """
+                a:
+                  - {case: kv/x, reason: "It is so", failure: "expected 1"}
+                  - {case: "http/g-*", reason: "Not offered"}
+                """
+            let known = try Deviations(yaml: text, file: "f", server: "a")
+            #expect(known.reason("kv/x", failure: "step 2: expected 1, got 2") == "It is so")
+            #expect(known.reason("kv/x", failure: "UNAVAILABLE") == nil)
+            #expect(known.reason("http/g-1", failure: "whatever") == "Not offered")
+            #expect(known.reason("http/h", failure: "whatever") == nil)
+            #expect(throws: SuiteError.self) { try Deviations(yaml: text, file: "f", server: "b") }
+        }
+
         @Test("the known deviations name cases that exist")
         func deviations() throws {
             let file = ConformanceTests.casesFolder + "/../deviations.yaml"

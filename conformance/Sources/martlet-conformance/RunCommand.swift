@@ -3,6 +3,8 @@ import Client
 import Conformance
 import Dispatch
 import Foundation
+import Glibc
+import Synchronization
 import TransportSecurity
 
 /// `martlet-conformance run`, and what the program does without a subcommand.
@@ -42,8 +44,11 @@ struct RunCommand: AsyncParsableCommand {
         let isSuccess: Bool
         do {
             isSuccess = try await check()
-        } catch let error as SuiteError {
-            FileHandle.standardError.write(Data("martlet-conformance: \(error)\n".utf8))
+        } catch let interruption as Interruption {
+            throw ExitCode(128 + interruption.signal)
+        } catch {
+            let reason = (error as? SuiteError)?.description ?? error.localizedDescription
+            FileHandle.standardError.write(Data("martlet-conformance: \(reason)\n".utf8))
             throw ExitCode(2)
         }
         if !isSuccess { throw ExitCode(1) }
@@ -51,17 +56,30 @@ struct RunCommand: AsyncParsableCommand {
 
     private func check() async throws -> Bool {
         guard let format = ReportFormat(rawValue: format) else { throw SuiteError("\(format) is no format") }
+        try checkReportFile()
         let cases = try casesOption.load()
         var options = try makeOptions()
         let launcher = try serverCommand.map { try ServerLauncher(command: $0) }
         options.launcher = launcher
         defer { launcher?.discard() }
-        let signals = Self.endOnSignals(launcher)
-        defer { for source in signals { source.cancel() } }
-        let display = ProgressDisplay(isQuiet: quiet)
-        let runner = Runner(cases, options: options) { display.show($0, $1, $2, $3) }
-        let result = try await runner.run()
-        display.finish()
+        let running = Task { [options, quiet] in
+            let display = ProgressDisplay(isQuiet: quiet)
+            defer { display.finish() }
+            return try await Runner(cases, options: options) { display.show($0, $1, $2, $3) }.run()
+        }
+        let signals = Interruption.Watch(launcher) { running.cancel() }
+        defer { signals.end() }
+        let result: RunReport
+        do {
+            result = try await running.value
+        } catch {
+            if let signal = signals.received { throw Interruption(signal: signal) }
+            throw error
+        }
+        if let signal = signals.received {
+            FileHandle.standardError.write(Data("interrupted; until then: \(result.summary)\n".utf8))
+            throw Interruption(signal: signal)
+        }
         let text = result.text(format)
         if let report {
             try Data(text.utf8).write(to: URL(fileURLWithPath: report))
@@ -70,6 +88,20 @@ struct RunCommand: AsyncParsableCommand {
             FileHandle.standardOutput.write(Data(text.utf8))
         }
         return result.isSuccess
+    }
+
+    /// A report that cannot be written must not be found out about after the run.
+    private func checkReportFile() throws {
+        guard let report else { return }
+        let files = FileManager.default
+        var isFolder: ObjCBool = false
+        let exists = files.fileExists(atPath: report, isDirectory: &isFolder)
+        let folder = URL(fileURLWithPath: report).deletingLastPathComponent().path
+        let isWritable =
+            exists
+            ? !isFolder.boolValue && files.isWritableFile(atPath: report)
+            : files.isWritableFile(atPath: folder)
+        if !isWritable { throw SuiteError("the report \(report) cannot be written") }
     }
 
     private func makeOptions() throws -> RunOptions {
@@ -100,19 +132,49 @@ struct RunCommand: AsyncParsableCommand {
         options.target = Target(endpoints: parsed, tls: tls)
         return options
     }
+}
 
-    /// Takes the private servers along when the suite is interrupted.
-    private static func endOnSignals(_ launcher: ServerLauncher?) -> [any DispatchSourceSignal] {
-        [SIGINT, SIGTERM].map { number in
-            signal(number, SIG_IGN)
-            let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
-            source.setEventHandler {
+/// The run was broken off by a signal.
+private struct Interruption: Error {
+    let signal: Int32
+
+    /// Watches for signals: the first lets the run clean up after the case that it is in, the second ends the program at
+    /// once, as does a clean-up that takes too long; either way no private server is left.
+    struct Watch {
+        private static let secondsMax = 15
+        private let first = Received()
+        private let sources: [any DispatchSourceSignal]
+
+        private final class Received: Sendable { let signal = Mutex<Int32?>(nil) }
+
+        /// The signal that came, if one did.
+        var received: Int32? { first.signal.withLock { $0 } }
+
+        init(_ launcher: ServerLauncher?, cancel: @escaping @Sendable () -> Void) {
+            let kill: @Sendable (Int32) -> Void = { number in
                 ServerProcess.killAll()
                 launcher?.discard()
                 _exit(128 + number)
             }
-            source.resume()
-            return source
+            sources = [SIGINT, SIGTERM].map { [first] number in
+                Glibc.signal(number, SIG_IGN)
+                let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
+                source.setEventHandler {
+                    let isFirst = first.signal.withLock { known in
+                        defer { known = known ?? number }
+                        return known == nil
+                    }
+                    guard isFirst else { return kill(number) }
+                    cancel()
+                    DispatchQueue.global().asyncAfter(deadline: .now() + .seconds(Self.secondsMax)) { kill(number) }
+                }
+                source.resume()
+                return source
+            }
+        }
+
+        func end() {
+            for source in sources { source.cancel() }
         }
     }
 }

@@ -31,7 +31,7 @@ enum TLSCases {
         },
         Case(
             "tls", "server-certificate", doc: "The server shows the certificate of --cert-file [op-guide/security]",
-            needs: [.process, .openssl]
+            needs: [.process, .single, .openssl]
         ) { context in
             try await with(context) { files, server in
                 let shown = try await Shell.run(
@@ -45,7 +45,7 @@ enum TLSCases {
         },
         Case(
             "tls", "alpn", doc: "HTTP/2 is negotiated by ALPN [gRPC over HTTP/2; RFC 7301]",
-            needs: [.process, .openssl]
+            needs: [.process, .single, .openssl]
         ) { context in
             try await with(context) { files, server in
                 let shown = try await Shell.run(
@@ -55,7 +55,7 @@ enum TLSCases {
         },
         Case(
             "tls", "client", doc: "Calls, streams and HTTP work over TLS with client certificates [op-guide/security]",
-            needs: [.process, .openssl]
+            needs: [.process, .single, .openssl]
         ) { context in
             try await with(context) { _, server in
                 let inner = CaseContext(target: server.target, prefix: context.prefix, level: context.level)
@@ -74,11 +74,11 @@ enum TLSCases {
             "tls", "certificate-rotation",
             doc:
                 "A certificate that is replaced on disk is shown without a restart [op-guide/security; etcd reads it "
-                + "at each handshake]", needs: [.process, .openssl], body: rotation),
+                + "at each handshake]", needs: [.process, .single, .openssl], body: rotation),
         Case(
             "tls", "without-client-authentication",
             doc: "Without a trusted CA any client may come, with TLS [op-guide/security, example 1]",
-            needs: [.process, .openssl]
+            needs: [.process, .single, .openssl]
         ) { context in
             try await with(context, authenticatesClients: false) { files, server in
                 let answer = try await Shell.run(files.probe("-tls1_2", port: server.clientPort))
@@ -99,7 +99,8 @@ enum TLSCases {
     private static func probe(
         _ name: String, _ doc: String, level: Level = .v34, _ lines: @escaping @Sendable (TLSFiles) -> Expectation
     ) -> Case {
-        Case("tls", name, doc: doc + " [op-guide/security]", level: level, needs: [.process, .openssl]) { context in
+        Case("tls", name, doc: doc + " [op-guide/security]", level: level, needs: [.process, .single, .openssl]) {
+            context in
             try await with(context) { files, server in
                 let expectation = lines(files)
                 let (wanted, all) =

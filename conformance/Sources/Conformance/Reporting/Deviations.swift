@@ -2,36 +2,48 @@ import Foundation
 
 /// Differences from the documented behaviour that are known and meant, as data.
 ///
-/// File format (YAML): a map from a server's name to a list of `{case: ID, reason: TEXT}`. An identity may end in `*`.
+/// File format (YAML): a map from a server's name to a list of `{case: ID, reason: TEXT, failure: TEXT}`. An identity may
+/// end in `*`. With `failure` only a message that contains it is meant: whatever else goes wrong there is a failure.
 package struct Deviations: Sendable {
-    private var exact: [String: String] = [:]
-    private var prefixes: [(prefix: String, reason: String)] = []
+    private struct Entry {
+        let id: String
+        let reason: String
+        let failure: String?
+
+        func covers(_ other: String) -> Bool {
+            id.hasSuffix("*") ? other.hasPrefix(id.dropLast()) : other == id
+        }
+    }
+
+    private var entries: [Entry] = []
 
     /// None.
     package init() {}
 
-    /// Those of `server` in the file. Throws `SuiteError` when the file has no such server.
+    /// Those of `server` in the file. Throws `SuiteError` when there is no such file, or no such server in it.
     package init(file: String, server: String) throws {
-        try self.init(yaml: try String(contentsOfFile: file, encoding: .utf8), file: file, server: server)
+        guard let text = try? String(contentsOfFile: file, encoding: .utf8) else {
+            throw SuiteError("\(file) cannot be read")
+        }
+        try self.init(yaml: text, file: file, server: server)
     }
 
     package init(yaml text: String, file: String, server: String) throws {
         let root = try Value(yaml: text, file: file)
-        guard let entries = root[server] else { throw SuiteError("\(file): nothing is said of \(server)") }
-        for entry in entries.list ?? [] {
+        guard let list = root[server] else { throw SuiteError("\(file): nothing is said of \(server)") }
+        entries = try (list.list ?? []).map { entry in
             guard let id = entry["case"]?.text, let reason = entry["reason"]?.text else {
                 throw SuiteError("\(file): \(server): a deviation needs case and reason")
             }
-            if id.hasSuffix("*") {
-                prefixes.append((String(id.dropLast()), reason))
-            } else {
-                exact[id] = reason
-            }
+            return Entry(id: id, reason: reason, failure: entry["failure"]?.text)
         }
     }
 
     /// Why the case may fail; nil when it may not.
-    package subscript(id: String) -> String? {
-        exact[id] ?? prefixes.first { id.hasPrefix($0.prefix) }?.reason
+    package subscript(id: String) -> String? { entries.first { $0.covers(id) }?.reason }
+
+    /// Why the case may fail with this message; nil when it may not.
+    package func reason(_ id: String, failure: String) -> String? {
+        entries.first { $0.covers(id) && ($0.failure.map { failure.contains($0) } ?? true) }?.reason
     }
 }

@@ -91,7 +91,11 @@ package final class CaseContext: Sendable {
     package func granted(_ lease: Int64) { debris.withLock { _ = $0.leases.insert(lease) } }
 
     /// Removes what the case has left. Never fails: the server may be gone.
-    func cleanUp() async {
+    ///
+    /// In a task of its own: one that is cancelled can call nobody, and it is then that most is left.
+    func cleanUp() async { await Task { await removeDebris() }.value }
+
+    private func removeDebris() async {
         let left = debris.withLock { debris in
             defer { debris = Debris() }
             return debris
@@ -104,10 +108,33 @@ package final class CaseContext: Sendable {
             let _: Etcdserverpb_LeaseRevokeResponse? = try? await target.call(
                 Paths.leaseRevoke, request, endpoint: endpoint, timeout: .seconds(5))
         }
-        var request = Etcdserverpb_DeleteRangeRequest()
-        request.key = Data(prefix.utf8)
-        request.rangeEnd = Data(prefixEnd(prefix))
-        let _: Etcdserverpb_DeleteRangeResponse? = try? await target.call(
-            Paths.deleteRange, request, endpoint: endpoint, timeout: .seconds(10))
+        await Self.remove(prefix, from: target, endpoint: endpoint)
+    }
+
+    /// Clears all alarms, which a case that failed half way may have left raised, if the server lets it.
+    func disarm() async {
+        await Task {
+            var request = Etcdserverpb_AlarmRequest()
+            request.action = .get
+            let raised: Etcdserverpb_AlarmResponse? = try? await target.call(Paths.alarm, request, endpoint: endpoint)
+            for alarm in raised?.alarms ?? [] {
+                request.action = .deactivate
+                request.memberID = alarm.memberID
+                request.alarm = alarm.alarm
+                let _: Etcdserverpb_AlarmResponse? = try? await target.call(
+                    Paths.alarm, request, endpoint: endpoint, timeout: .seconds(5))
+            }
+        }.value
+    }
+
+    /// Deletes all keys that begin with `prefix`, if the server lets it. Whether the task is cancelled does not matter.
+    static func remove(_ prefix: String, from target: Target, endpoint: Int = 0) async {
+        await Task {
+            var request = Etcdserverpb_DeleteRangeRequest()
+            request.key = Data(prefix.utf8)
+            request.rangeEnd = Data(prefixEnd(prefix))
+            let _: Etcdserverpb_DeleteRangeResponse? = try? await target.call(
+                Paths.deleteRange, request, endpoint: endpoint, timeout: .seconds(10))
+        }.value
     }
 }

@@ -49,12 +49,12 @@ package final class MessageStream: Sendable {
         }
     }
 
-    /// The next item, or nil when none came within `limit`. After the end it is the end for ever.
+    /// The next item, or nil when none came within `limit` or the task was cancelled. After the end it is the end for ever.
     package func next(within limit: Duration) async -> Item? {
         let deadline = ContinuousClock.now + limit
         while true {
             if let item = pop() { return item }
-            if ContinuousClock.now >= deadline { return nil }
+            if ContinuousClock.now >= deadline || Task.isCancelled { return nil }
             try? await Task.sleep(for: .milliseconds(1))
         }
     }

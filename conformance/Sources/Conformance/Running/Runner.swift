@@ -10,8 +10,7 @@ package struct RunOptions: Sendable {
     package var target: Target?
     /// Starts private servers; nil: cases that need one are skipped.
     package var launcher: ServerLauncher?
-    /// Members of the private cluster that takes the place of `target`. With more than one, cases that start a server of
-    /// their own are skipped: they would say nothing of a cluster.
+    /// Members of the private cluster that takes the place of `target`, and of those that cases need for themselves.
     package var memberCount = 1
     /// The endpoints serve nothing but this suite: cases that disturb others run on them.
     package var isExclusive = false
@@ -30,7 +29,8 @@ package struct RunOptions: Sendable {
     package init() {}
 }
 
-/// Runs cases one after another: their expectations of revisions allow no other writer.
+/// Runs cases one after another: their expectations of revisions allow no other writer. When its task is cancelled, the
+/// case that runs is broken off and cleaned up after, and the others are left out.
 ///
 /// Owner: the task that calls `run`.
 package final class Runner {
@@ -38,8 +38,15 @@ package final class Runner {
     private let options: RunOptions
     private let progress: (Int, Int, CaseResult?, Case) -> Void
     private var shared: [ServerProcess] = []
-    private var privateServer: (flags: [String], server: ServerProcess)?
+    private var own: OwnServers?
     private let runName = String(UInt32.random(in: 0...UInt32.max), radix: 36)
+
+    /// A server or cluster that cases have for themselves.
+    private struct OwnServers {
+        let flags: [String]
+        let members: [ServerProcess]
+        let target: Target
+    }
 
     /// `progress` is told the number of cases done and of all, the last result, and the case that begins.
     package init(
@@ -73,6 +80,7 @@ package final class Runner {
         for (index, item) in ordered.enumerated() {
             progress(index, ordered.count, report.results.last, item)
             let result = await run(item, number: index, on: target, report)
+            if Task.isCancelled { break }
             report.results.append(result)
             if case .failed = result.outcome, options.stopsAtFirstFailure { break }
         }
@@ -96,11 +104,12 @@ package final class Runner {
     }
 
     private func end(_ target: Target) async {
+        // A write that was under way when its case was broken off may have come through since.
+        if shared.isEmpty { await CaseContext.remove("conformance/\(runName)/", from: target) }
         await target.close()
         for server in shared { await server.discard() }
-        await privateServer?.server.discard()
         shared = []
-        privateServer = nil
+        await endOwn()
     }
 
     private func isChosen(_ item: Case, _ level: Level) -> Bool {
@@ -116,20 +125,21 @@ package final class Runner {
         let start = ContinuousClock.now
         var outcome: Outcome
         do {
-            let place = try await place(item, target, report)
+            let place = try await place(item, number: number, target, report)
             let context = CaseContext(
                 target: place.target, prefix: "conformance/\(runName)/\(number)/", endpoint: number,
                 level: report.level, server: place.server, launcher: options.launcher)
             outcome = await judge(item, context)
+            if case .failed = outcome, item.needs.contains(.private) { await context.disarm() }
             await context.cleanUp()
             // A case that ended its server leaves none for the next.
-            if item.needs.contains(.fresh) || item.needs.contains(.process) { await endPrivate() }
+            if item.needs.contains(.fresh) || item.needs.contains(.process) { await endOwn() }
         } catch let skip as CaseSkip {
             outcome = .skipped(skip.description)
         } catch {
             outcome = .failed("\(error)")
         }
-        if case .failed(let message) = outcome, let reason = options.deviations[item.id] {
+        if case .failed(let message) = outcome, let reason = options.deviations.reason(item.id, failure: message) {
             outcome = .deviates(message, reason: reason)
         }
         return CaseResult(item, outcome, seconds: (ContinuousClock.now - start) / .seconds(1))
@@ -137,7 +147,7 @@ package final class Runner {
 
     /// Where the case runs; throws `CaseSkip` when there is no such place.
     private func place(
-        _ item: Case, _ target: Target, _ report: RunReport
+        _ item: Case, number: Int, _ target: Target, _ report: RunReport
     ) async throws -> (target: Target, server: ServerProcess?) {
         if item.needs.contains(.openssl) { try Shell.requireOpenSSL() }
         if item.needs.contains(.cluster), report.memberCount < 3 { throw CaseSkip("needs a cluster of three members") }
@@ -147,25 +157,36 @@ package final class Runner {
         guard item.needsOwnServer else { return (target, nil) }
         let isProcessNeeded = !item.needs.isDisjoint(with: [.fresh, .process])
         if options.isExclusive || options.memberCount > 1, !isProcessNeeded { return (target, nil) }
-        if options.memberCount > 1 { throw CaseSkip("starts a server of its own, of one member") }
+        if item.needs.contains(.single), options.memberCount > 1 { throw CaseSkip("is of one member alone") }
         guard let launcher = options.launcher else {
             throw CaseSkip(
                 isProcessNeeded
                     ? "starts a server of its own: needs --server-command"
                     : "disturbs other users of the server: needs --server-command or --exclusive")
         }
-        if let known = privateServer, known.flags == item.serverFlags, !isProcessNeeded {
-            return (known.server.target, known.server)
+        if own?.flags != item.serverFlags || isProcessNeeded {
+            await endOwn()
+            own = try await start(launcher, flags: item.serverFlags)
         }
-        await endPrivate()
-        let server = try await launcher.start(flags: item.serverFlags)
-        privateServer = (item.serverFlags, server)
-        return (server.target, server)
+        guard let own else { throw SuiteError("no server") }
+        // The process is the one behind the endpoint that takes the case's calls.
+        return (own.target, own.members[number % own.members.count])
     }
 
-    private func endPrivate() async {
-        await privateServer?.server.discard()
-        privateServer = nil
+    private func start(_ launcher: ServerLauncher, flags: [String]) async throws -> OwnServers {
+        guard options.memberCount > 1 else {
+            let server = try await launcher.start(flags: flags)
+            return OwnServers(flags: flags, members: [server], target: server.target)
+        }
+        let members = try await launcher.startCluster(of: options.memberCount, flags: flags)
+        return OwnServers(
+            flags: flags, members: members, target: Target(endpoints: members.flatMap(\.target.endpoints)))
+    }
+
+    private func endOwn() async {
+        await own?.target.close()
+        for server in own?.members ?? [] { await server.discard() }
+        own = nil
     }
 
     private func judge(_ item: Case, _ context: CaseContext) async -> Outcome {

@@ -34,7 +34,7 @@ package final class ServerLauncher: Sendable {
     }
 
     /// Starts the members of a new cluster and waits until all of them serve.
-    package func startCluster(of size: Int) async throws -> [ServerProcess] {
+    package func startCluster(of size: Int, flags: [String] = []) async throws -> [ServerProcess] {
         let ports = try ServerProcess.freePorts(2 * size)
         var members = (0..<size).map { number in
             ServerProcess.Member(
@@ -43,7 +43,7 @@ package final class ServerLauncher: Sendable {
         let cluster = members.map(\.entry).joined(separator: ",")
         for index in members.indices { members[index].cluster = cluster }
         let servers = try members.map { member in
-            try ServerProcess(command: command, folder: nextFolder(), member: member, flags: [], tls: nil)
+            try ServerProcess(command: command, folder: nextFolder(), member: member, flags: flags, tls: nil)
         }
         for server in servers { try server.launch() }
         for server in servers { try await server.waitUntilServing() }
