@@ -8,13 +8,15 @@ final class WatchRecorder: Sendable {
     /// A line of what a watch told, in a form that compares.
     enum Entry: Equatable, Sendable, CustomStringConvertible {
         case created
-        case cancelled(compactRevision: Int64, reason: String)
+        /// `revision`: the header's, where the compaction is the reason; else it depends on when the request came in.
+        case cancelled(compactRevision: Int64, reason: String, revision: Int64 = 0)
         case event(Mvccpb_Event)
 
         var description: String {
             switch self {
             case .created: "created"
-            case .cancelled(let revision, let reason): "cancelled compactRevision=\(revision) reason=\(reason)"
+            case .cancelled(let compactRevision, let reason, let revision):
+                "cancelled compactRevision=\(compactRevision) reason=\(reason) revision=\(revision)"
             case .event(let event):
                 "\(event.type) \(String(decoding: event.kv.key, as: UTF8.self)) mod=\(event.kv.modRevision) "
                     + "create=\(event.kv.createRevision) version=\(event.kv.version) lease=\(event.kv.lease) "
@@ -74,7 +76,9 @@ final class WatchRecorder: Sendable {
         state.entries[id, default: []] += events.map(Entry.event)
         if response.canceled {
             state.entries[id, default: []].append(
-                .cancelled(compactRevision: response.compactRevision, reason: response.cancelReason))
+                .cancelled(
+                    compactRevision: response.compactRevision, reason: response.cancelReason,
+                    revision: response.compactRevision == 0 ? 0 : response.header.revision))
         }
     }
 
