@@ -20,10 +20,12 @@
 
 /// Limits of the hot codecs, so that hostile bytes cannot exhaust the stack.
 package enum ProtoLimits {
-    /// How many groups (a proto2 relic, seen here only as unknown fields) may be open at once.
-    package static let groupDepthMax = 64
-    /// How many `TxnRequest` or `TxnResponse` messages may be nested, the outermost included.
-    package static let txnDepthMax = 64
+    /// How many groups (a proto2 relic, seen here only as unknown fields) may be open at once. They cost memory, no stack.
+    package static let groupDepthMax = 10_000
+    /// How many `TxnRequest` or `TxnResponse` messages may be nested, the outermost included. etcd has no such limit; each
+    /// level but the innermost costs one of the operations that a transaction may have, 128 by default, so that only a
+    /// larger `--max-txn-ops` lets anybody see this one.
+    package static let txnDepthMax = 256
     /// How many raft messages may be nested in `Message.responses`, the outermost included.
     package static let raftMessageDepthMax = 8
 }

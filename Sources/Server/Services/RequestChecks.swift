@@ -24,7 +24,12 @@ enum RequestChecks {
     static func txn(
         _ message: UnsafeRawBufferPointer, operationsMax: Int
     ) throws(RequestError) -> TxnRequestView {
-        let request = try decode { () throws(WireError) in try TxnRequestView(decoding: message) }
+        let request: TxnRequestView
+        do throws(WireError) { request = try TxnRequestView(decoding: message) } catch {
+            // A nest as deep as that has an operation at each level: etcd says that those are too many.
+            if case .nestingTooDeep = error { throw .tooManyOperations }
+            throw .malformed
+        }
         try check(request, operationsMax: operationsMax)
         var keys = ChangedKeys()
         try keys.collect(request.success)
@@ -72,7 +77,7 @@ enum RequestChecks {
 /// each other, and the two branches of a nested transaction exclude each other. Source: etcd-behaviour, section 1.1.
 struct ChangedKeys {
     private var puts: Set<Bytes> = []
-    private var deletes: [(key: Bytes, end: Bytes)] = []
+    private var deletes = DeletedKeys()
 
     /// Adds the changes of a branch, nested ones included.
     mutating func collect(_ operations: [RequestOpView]) throws(RequestError) {
@@ -80,9 +85,7 @@ struct ChangedKeys {
         if operations.count == 1 {
             if case .txn = operations[0] {} else { return }
         }
-        for case .deleteRange(let request) in operations {
-            deletes.append((Bytes(copying: request.key), Bytes(copying: request.rangeEnd)))
-        }
+        for case .deleteRange(let request) in operations { deletes.insert(request) }
         for case .txn(let nested) in operations {
             var then = ChangedKeys()
             var otherwise = ChangedKeys()
@@ -91,8 +94,9 @@ struct ChangedKeys {
             for key in then.puts { try add(key) }
             // The same key in both branches of one transaction is no conflict.
             for key in otherwise.puts where !then.puts.contains(key) { try add(key) }
-            for key in otherwise.puts where isDeleted(key) { throw .duplicateKey }
-            deletes += then.deletes + otherwise.deletes
+            for key in otherwise.puts where deletes.contains(key) { throw .duplicateKey }
+            deletes.formUnion(then.deletes)
+            deletes.formUnion(otherwise.deletes)
         }
         for case .put(let request) in operations { try add(Bytes(copying: request.key)) }
     }
@@ -102,8 +106,7 @@ struct ChangedKeys {
         if operations.count == 1 {
             switch operations[0] {
             case .put(let request): puts.insert(Bytes(copying: request.key))
-            case .deleteRange(let request):
-                deletes.append((Bytes(copying: request.key), Bytes(copying: request.rangeEnd)))
+            case .deleteRange(let request): deletes.insert(request)
             case .txn, .range, .empty: try collect(operations)
             }
         } else {
@@ -112,17 +115,7 @@ struct ChangedKeys {
     }
 
     private mutating func add(_ key: Bytes) throws(RequestError) {
-        if isDeleted(key) || !puts.insert(key).inserted { throw .duplicateKey }
-    }
-
-    private func isDeleted(_ key: Bytes) -> Bool {
-        deletes.contains { delete in
-            if delete.end.isEmpty { return delete.key == key }
-            if key < delete.key { return false }
-            // As etcd has it, "from the key on", an end of one zero byte, is an ordinary end here, below every key: such
-            // deletes conflict with nothing.
-            return key < delete.end
-        }
+        if deletes.contains(key) || !puts.insert(key).inserted { throw .duplicateKey }
     }
 }
 

@@ -170,6 +170,33 @@ import Wire
         #expect(check([one, delete]) == nil)
     }
 
+    @Test("Tens of thousands of nested puts and deletes are checked in moments", .timeLimit(.minutes(1)))
+    func large() {
+        func key(_ outer: Int, _ inner: Int, _ last: Int) -> Bytes {
+            Bytes([UInt8(outer), UInt8(inner), UInt8(last)])
+        }
+        // Even branches delete every other key, odd ones put those in between.
+        func branch(_ outer: Int, _ inner: Int) -> Change {
+            .txn(
+                compares: 0,
+                (0..<30).map { last in
+                    let number = 2 * last + inner % 2
+                    return inner % 2 == 0
+                        ? .delete(key(outer, inner, number), Bytes()) : .put(key(outer, inner - 1, number))
+                }, [])
+        }
+        var branches = (0..<30).map { outer in
+            Change.txn(compares: 0, (0..<30).map { branch(outer, $0) }, [])
+        }
+        #expect(Self.found(Change.txn(0, branches, []), operationsMax: 128) == nil)
+        branches.append(.txn(compares: 0, [.put(key(17, 8, 4))], []))
+        #expect(Self.found(Change.txn(0, branches, []), operationsMax: 128) == .duplicateKey)
+        branches[30] = .txn(compares: 0, [.put(key(17, 8, 5))], [])
+        #expect(Self.found(Change.txn(0, branches, []), operationsMax: 128) == .duplicateKey)
+        branches[30] = .txn(compares: 0, [.put(key(17, 8, 64))], [])
+        #expect(Self.found(Change.txn(0, branches, []), operationsMax: 128) == nil)
+    }
+
     @Test("Puts and ranges are checked in etcd's order")
     func single() {
         func put(_ bytes: [UInt8]) -> RequestError? {
