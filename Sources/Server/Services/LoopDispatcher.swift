@@ -25,6 +25,7 @@ package final class LoopDispatcher: RPCDispatcher {
     private let watch: WatchService
     private let maintenance: MaintenanceService
     private let snapshot: SnapshotService
+    private let auth: AuthService
 
     package init(state: LoopState) {
         self.state = state
@@ -34,6 +35,7 @@ package final class LoopDispatcher: RPCDispatcher {
         watch = WatchService(state: state)
         maintenance = MaintenanceService(state: state)
         snapshot = SnapshotService(state: state)
+        auth = AuthService(state: state)
     }
 
     package var methodCount: Int { Self.table.count }
@@ -65,6 +67,9 @@ package final class LoopDispatcher: RPCDispatcher {
         case .hashKV: maintenance.hashKV(call, message)
         case .downgrade: maintenance.downgrade(call, message)
         case .moveLeader: cluster.moveLeader(call, message)
+        case .authStatus: auth.status(call)
+        case .authDisable: auth.disable(call)
+        case .authenticate: auth.authenticate(call)
         case .healthCheck: maintenance.healthCheck(call, message)
         default: unimplemented(call)
         }

@@ -6,9 +6,18 @@ package import Transport
 /// match on them. Source: etcd-behaviour, section 2.
 extension RPCStatus {
     package init(_ error: RequestError) {
+        // What a gRPC library in Go says before its server sees the request.
+        if case .malformed = error {
+            self.init(.internal, "grpc: error unmarshalling request: malformed message")
+            return
+        }
         let (code, text) = Self.row(of: error)
         self.init(code, "etcdserver: " + text)
     }
+
+    /// There are no users.
+    static let authenticationNotEnabled = RPCStatus(
+        .failedPrecondition, "etcdserver: authentication is not enabled")
 
     private static func row(of error: RequestError) -> (RPCCode, String) {
         switch error {
