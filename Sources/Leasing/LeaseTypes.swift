@@ -78,6 +78,19 @@ package struct LessorCounters: Equatable, Sendable {
     package var renewed: UInt64 = 0
     /// Leases offered for revocation because they ran out; one offered again is counted once.
     package var expired: UInt64 = 0
+    /// Granted leases by TTL: bucket n, of `ttlBucketCount`, holds those of at most 2^n seconds, the last one the others.
+    package var ttlCounts = [UInt64](repeating: 0, count: ttlBucketCount + 1)
+    package var ttlSecondsSum: UInt64 = 0
+    package static let ttlBucketCount = 24
+
+    /// Counts a granted lease.
+    mutating func noteGrant(ttlSeconds: Int64) {
+        granted += 1
+        let exponent = ttlSeconds <= 1 ? 0 : Int64.bitWidth - (ttlSeconds - 1).leadingZeroBitCount
+        ttlCounts[min(exponent, Self.ttlBucketCount)] += 1
+        ttlSecondsSum += UInt64(max(0, ttlSeconds))
+    }
+
     package var leases = 0
     package var attachedKeys = 0
 }

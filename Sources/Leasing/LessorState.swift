@@ -87,7 +87,7 @@ struct LessorState {
         if isPrimary { schedule(&lease, id: id, now: now, extend: 0) }
         let record = lease.record(id: id)
         leases[id] = lease
-        totals.granted += 1
+        totals.noteGrant(ttlSeconds: record.ttlSeconds)
         return record
     }
 

@@ -34,6 +34,9 @@ package final class LogWriter {
     /// Bytes of the log on disk.
     package var bytesOnDisk: Int { log.bytesOnDisk }
 
+    /// Bytes written to the log since it was opened.
+    package var bytesWritten: UInt64 { log.statistics.bytesWritten }
+
     /// Makes the calling thread the log's owner.
     package func adoptByCurrentThread() { log.adoptByCurrentThread() }
 

@@ -18,7 +18,8 @@ struct MembershipChange {
 
     init(state: LoopState) { self.state = state }
 
-    func run(_ request: LeaderRequest, _ body: Bytes, then action: @escaping (Result<Bytes, RPCStatus>) -> Void) {
+    func run(_ request: LeaderRequest, _ body: Bytes, then answer: @escaping (Result<Bytes, RPCStatus>) -> Void) {
+        let action = request == .memberPromote ? countingPromotion(answer) : answer
         guard context.leader.load(ordering: .relaxed) == context.identity.memberID.rawValue else {
             return action(.failure(RPCStatus(.notLeader)))
         }
@@ -27,6 +28,19 @@ struct MembershipChange {
             let change = try change(request, body)
             state.proposeChange(change) { result in action(result.mapError { RPCStatus($0) }) }
         } catch { action(.failure(RPCStatus(error))) }
+    }
+
+    private func countingPromotion(
+        _ action: @escaping (Result<Bytes, RPCStatus>) -> Void
+    ) -> (Result<Bytes, RPCStatus>) -> Void {
+        let metrics = context.metrics
+        return { result in
+            switch result {
+            case .success: metrics.learnerPromotions.add()
+            case .failure(let status): metrics.learnerPromotionFailures.add(status.message)
+            }
+            action(result)
+        }
     }
 
     private func change(_ request: LeaderRequest, _ body: Bytes) throws(RequestError) -> MemberTable.Change {
@@ -49,6 +63,9 @@ struct MembershipChange {
                 try MembershipChecks.remove(id, situation)
                 return .remove(id)
             case .memberUpdate:
+                // Who is not there comes first, as in etcd.
+                let isKnown = situation.table.members.contains { $0.id == id }
+                guard isKnown else { throw MembershipError.memberNotFound }
                 let urls = try checked(message.peerURLs)
                 try MembershipChecks.update(id, peerURLs: urls, situation)
                 return .update(id, peerURLs: urls)

@@ -94,6 +94,7 @@ package final class HTTPEndpoints: HTTPResponder {
             for name in names {
                 let reason = ProbeCheck.failure(of: name, state.context, linearization: error)
                 failed = failed || reason != nil
+                state.context.metrics.healthChecks.note(kind: kind, name: name, isGood: reason == nil)
                 lines += reason.map { "[-]\(name) failed: \($0)\n" } ?? "[+]\(name) ok\n"
             }
             let verdict = only.map { "\(kind)/\($0)" } ?? kind

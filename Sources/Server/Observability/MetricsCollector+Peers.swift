@@ -17,9 +17,9 @@ extension MetricsCollector {
         page.family(
             "etcd_network_active_peers", "The members that this one can talk to.", "gauge",
             peers.map { ("Local=\"\(own)\",Remote=\"\($0.member.hex)\"", $0.isConnected ? 1 : 0) })
-        family("etcd_network_disconnected_peers_total", "Connections to a member that broke.", "counter") {
-            Double($0.failures)
-        }
+        page.family(
+            "etcd_network_disconnected_peers_total", "Connections to a member that broke.", "counter",
+            peers.map { ("Local=\"\(own)\",Remote=\"\($0.member.hex)\"", Double($0.failures)) })
         family("etcd_network_peer_sent_bytes_total", "Bytes sent to a member.", "counter") { Double($0.bytesSent) }
         family("etcd_network_peer_sent_failures_total", "Messages to a member that were dropped.", "counter") {
             Double($0.messagesDropped)
@@ -32,6 +32,17 @@ extension MetricsCollector {
         }
         family("etcd_network_snapshot_send_failures", "Snapshots to a member that failed.", "counter") {
             Double($0.snapshotsSendFailed)
+        }
+        family("etcd_network_snapshot_send_inflights_total", "Snapshots being sent to a member.", "gauge") {
+            $0.snapshotBytesConsumed == nil ? 0 : 1
+        }
+        func received(_ name: String, _ help: String, _ value: (PeerStatus) -> UInt64) {
+            page.family(
+                name, help, "counter", peers.map { ("From=\"\($0.member.hex)\"", Double(value($0))) })
+        }
+        received("etcd_network_snapshot_receive_success", "Snapshots received from a member.") { $0.snapshotsReceived }
+        received("etcd_network_snapshot_receive_failures", "Snapshots from a member that failed.") {
+            $0.snapshotsReceiveFailed
         }
         page.family(
             "martlet_snapshot_chunks_total", "Chunks of snapshots made for a member, by how they were encoded.",

@@ -83,9 +83,11 @@ package final class MetricsCollector: Sendable {
             "etcd_cluster_version", "Which cluster version is running.", "gauge", [("cluster_version=\"3.7\"", 1)])
         page.family(
             "etcd_server_id", "This member's identity, in the label.", "gauge", [("server_id=\"\(id.hex)\"", 1)])
+        addHealth(to: &page)
         page.counter("etcd_server_health_success", "Successful health checks.", metrics.healthSuccess.current)
         page.counter("etcd_server_health_failures", "Failed health checks.", metrics.healthFailures.current)
         page.histogram("etcd_disk_wal_fsync_duration_seconds", "Latencies of syncs of the log.", metrics.walFsync)
+        page.gauge("etcd_disk_wal_write_bytes_total", "Bytes written to the log.", metrics.walWriteBytes.current)
         page.histogram(
             "etcd_disk_backend_commit_duration_seconds", "Latencies of commits of the store.", metrics.backendCommit)
         page.histogram(
@@ -96,6 +98,18 @@ package final class MetricsCollector: Sendable {
         page.counter(
             "etcd_server_read_indexes_failed_total", "Failed read indexes seen.", metrics.readIndexesFailed.current)
         page.counter(
+            "etcd_server_slow_read_indexes_total", "Reads that waited for their index for over half a second.",
+            metrics.slowReadIndexes.current)
+        page.counter(
+            "etcd_server_heartbeat_send_failures_total", "Heartbeats to other members that left late.",
+            metrics.heartbeatSendFailures.current)
+        page.counter(
+            "etcd_server_learner_promote_successes", "Learners promoted while this member led.",
+            metrics.learnerPromotions.current)
+        page.family(
+            "etcd_server_learner_promote_failures", "Refused promotions while this member led, by reason.", "counter",
+            metrics.learnerPromotionFailures.current.map { ("Reason=\"\($0.label)\"", Double($0.count)) })
+        page.counter(
             "martlet_log_dropped_lines_total", "Log lines lost because the sink was slow.",
             context.logQueue.droppedCount)
         let alarms = context.stateMachine.published.withLock { $0.alarms }
@@ -103,12 +117,41 @@ package final class MetricsCollector: Sendable {
             "etcd_debugging_server_alarms",
             "Alarms for every member in cluster. 1 for 'server_id' label with current alarm.",
             "gauge", alarms.map { ("alarm_type=\"\($0.kind.name)\",server_id=\"\($0.member.hex)\"", 1) })
+        addLeases(to: &page)
+    }
+
+    /// The checks behind `/livez` and `/readyz`.
+    private func addHealth(to page: inout MetricsPage) {
+        let checks = context.metrics.healthChecks.current
+        page.family(
+            "etcd_server_healthcheck", "How a health check came out last: 1 well, 0 not.", "gauge",
+            checks.map { ("name=\"\($0.name)\",type=\"\($0.kind)\"", $0.isGood ? 1 : 0) })
+        page.family(
+            "etcd_server_healthchecks_total", "Health checks, by how they came out.", "counter",
+            checks.flatMap { check in
+                [("error", check.failed), ("success", check.succeeded)].filter { $0.1 > 0 }.map {
+                    ("name=\"\(check.name)\",status=\"\($0.0)\",type=\"\(check.kind)\"", Double($0.1))
+                }
+            })
+    }
+
+    private func addLeases(to page: inout MetricsPage) {
         let lease = context.lessor.counters
         page.counter("etcd_debugging_lease_granted_total", "Granted leases.", Int(lease.granted))
         page.counter("etcd_debugging_lease_revoked_total", "Revoked leases.", Int(lease.revoked))
         page.counter("etcd_debugging_lease_renewed_total", "Renewed leases.", Int(lease.renewed))
         page.counter("etcd_debugging_server_lease_expired_total", "Expired leases.", Int(lease.expired))
         page.gauge("martlet_leases", "Leases that exist.", lease.leases)
+        let name = "etcd_debugging_lease_ttl_total"
+        page.header(name, "TTLs of granted leases in seconds.", "histogram")
+        var total: UInt64 = 0
+        for (exponent, count) in lease.ttlCounts.enumerated() {
+            total += count
+            let bound = exponent < LessorCounters.ttlBucketCount ? "\(1 << exponent)" : "+Inf"
+            page.plain("\(name)_bucket{le=\"\(bound)\"}", Double(total))
+        }
+        page.plain("\(name)_sum", Double(lease.ttlSecondsSum))
+        page.plain("\(name)_count", Double(total))
     }
 
     private func addStore(to page: inout MetricsPage) {
@@ -119,11 +162,21 @@ package final class MetricsCollector: Sendable {
         page.gauge("etcd_mvcc_db_total_size_in_bytes", "Size of the store's file.", sizes.fileBytes)
         page.gauge(
             "etcd_mvcc_db_total_size_in_use_in_bytes", "Bytes of the store's file that hold data.", sizes.inUseBytes)
+        page.histogram(
+            "etcd_disk_backend_snapshot_duration_seconds", "Durations of snapshots sent to clients.",
+            metrics.snapshotDuration)
+        page.histogram("etcd_mvcc_hash_duration_seconds", "Durations of hashing all state.", metrics.hashDuration)
+        page.histogram(
+            "etcd_mvcc_hash_rev_duration_seconds", "Durations of hashing the keys at a revision.",
+            metrics.hashRevisionDuration)
         page.gauge("martlet_live_bytes", "Live bytes, as the quota counts them.", numbers.liveBytes)
         page.gauge("etcd_debugging_mvcc_keys_total", "Keys that exist.", numbers.keys)
         page.gauge("etcd_debugging_mvcc_current_revision", "The current revision.", Double(numbers.currentRevision))
         page.gauge(
             "etcd_debugging_mvcc_compact_revision", "The compact revision.", Double(max(0, numbers.compactRevision)))
+        page.gauge(
+            "etcd_debugging_mvcc_db_compaction_last", "When a compaction's removals were last done, in unix time.",
+            metrics.lastCompactionSeconds.load(ordering: .relaxed))
         page.gauge("martlet_mvcc_versions", "Stored versions of keys.", numbers.versions)
         page.gauge("martlet_mvcc_tail_bytes", "Bytes of the newest revisions held in memory.", numbers.tailBytes)
         page.gauge("martlet_mvcc_unpersisted_bytes", "Bytes that wait to be persisted.", numbers.unpersistedBytes)
@@ -163,67 +216,14 @@ package final class MetricsCollector: Sendable {
         page.counter("etcd_debugging_mvcc_events_total", "Events sent to watchers.", Int(watch.eventsSent))
     }
 
-    private func addTransport(_ transport: ServerCounters, to page: inout MetricsPage) {
-        page.counter(
-            "etcd_network_client_grpc_received_bytes_total", "Bytes received from clients.",
-            Int(transport.receivedBytes))
-        page.counter("etcd_network_client_grpc_sent_bytes_total", "Bytes sent to clients.", Int(transport.sentBytes))
-        page.gauge(
-            "martlet_client_connections", "Open client connections.",
-            Int(transport.connectionsOpened) - Int(transport.connectionsClosed))
-        var started: [(labels: String, value: Double)] = []
-        var handled: [(labels: String, value: Double)] = []
-        for description in Wire.RPCMethod.table {
-            let index = description.method.rawValue
-            let labels = Self.labels(of: description)
-            started.append((labels, Double(transport.started[index])))
-            for code in RPCCode.allCases {
-                let count = transport.handled(index, code)
-                guard count > 0 || code == .ok else { continue }
-                handled.append(("grpc_code=\"\(code.metricLabel)\",\(labels)", Double(count)))
-            }
-        }
-        if context.configuration.metricsLevel == .extensive { addHandling(transport, to: &page) }
-        page.family("grpc_server_started_total", "Calls started on the server.", "counter", started)
-        page.family("grpc_server_handled_total", "Calls completed on the server, by code.", "counter", handled)
-    }
-
-    /// The durations of calls, by method. Only with `--metrics extensive`.
-    private func addHandling(_ transport: ServerCounters, to page: inout MetricsPage) {
-        let bounds = ServerCounters.handlingBounds
-        page.header("grpc_server_handling_seconds", "How long calls took until they were over.", "histogram")
-        for description in Wire.RPCMethod.table {
-            let index = description.method.rawValue
-            guard transport.started[index] > 0 else { continue }
-            let labels = Self.labels(of: description)
-            var total: UInt64 = 0
-            for bucket in 0...bounds.count {
-                total += transport.handlingCounts[index * (bounds.count + 1) + bucket]
-                let bound = bucket < bounds.count ? "\(bounds[bucket])" : "+Inf"
-                page.plain("grpc_server_handling_seconds_bucket{\(labels),le=\"\(bound)\"}", Double(total))
-            }
-            page.plain(
-                "grpc_server_handling_seconds_sum{\(labels)}", Double(transport.handlingNanoseconds[index]) / 1e9)
-            page.plain("grpc_server_handling_seconds_count{\(labels)}", Double(total))
-        }
-    }
-
-    private static func labels(of description: RPCMethodDescription) -> String {
-        let kind =
-            switch description.streaming {
-            case .unary: "unary"
-            case .serverStreaming: "server_stream"
-            case .bidirectional: "bidi_stream"
-            }
-        return "grpc_method=\"\(description.name)\",grpc_service=\"\(description.service)\",grpc_type=\"\(kind)\""
-    }
-
     private func addProcess(to page: inout MetricsPage) {
         let process = ProcessNumbers.current()
         page.gauge("process_resident_memory_bytes", "Resident memory size in bytes.", process.residentBytes)
         page.gauge("process_virtual_memory_bytes", "Virtual memory size in bytes.", process.virtualBytes)
         page.family("process_cpu_seconds_total", "User and system CPU time in seconds.", "counter", [])
         page.plain("process_cpu_seconds_total", process.cpuSeconds)
+        page.gauge(
+            "process_virtual_memory_max_bytes", "Most virtual memory in bytes.", process.virtualBytesMax)
         page.gauge("process_open_fds", "Open file descriptors.", process.openDescriptors)
         page.gauge("process_max_fds", "Most open file descriptors.", process.descriptorsMax)
         page.gauge(
@@ -243,30 +243,5 @@ extension WatchCounters {
         eventsSent += other.eventsSent
         responsesSent += other.responsesSent
         historyScans += other.historyScans
-    }
-}
-
-extension RPCCode {
-    /// The code's name as gRPC's Prometheus metrics write it.
-    var metricLabel: String {
-        switch self {
-        case .ok: "OK"
-        case .cancelled: "Canceled"
-        case .unknown: "Unknown"
-        case .invalidArgument: "InvalidArgument"
-        case .deadlineExceeded: "DeadlineExceeded"
-        case .notFound: "NotFound"
-        case .alreadyExists: "AlreadyExists"
-        case .permissionDenied: "PermissionDenied"
-        case .resourceExhausted: "ResourceExhausted"
-        case .failedPrecondition: "FailedPrecondition"
-        case .aborted: "Aborted"
-        case .outOfRange: "OutOfRange"
-        case .unimplemented: "Unimplemented"
-        case .internal: "Internal"
-        case .unavailable: "Unavailable"
-        case .dataLoss: "DataLoss"
-        case .unauthenticated: "Unauthenticated"
-        }
     }
 }

@@ -5,6 +5,8 @@ import Transport
 struct ProcessNumbers {
     var residentBytes = 0
     var virtualBytes = 0
+    /// RLIMIT_AS; 2^64 - 1 without a limit, as other exporters have it.
+    var virtualBytesMax = 0.0
     var cpuSeconds = 0.0
     var openDescriptors = 0
     var descriptorsMax = 0
@@ -12,6 +14,9 @@ struct ProcessNumbers {
 
     static func current() -> ProcessNumbers {
         var numbers = ProcessNumbers()
+        var addressSpace = rlimit()
+        getrlimit(__rlimit_resource_t(RLIMIT_AS.rawValue), &addressSpace)
+        numbers.virtualBytesMax = Double(addressSpace.rlim_cur)
         let pageBytes = sysconf(Int32(_SC_PAGESIZE))
         let ticks = Double(sysconf(Int32(_SC_CLK_TCK)))
         let memory = text(of: "/proc/self/statm").split(separator: " ").compactMap { Int($0) }

@@ -211,6 +211,8 @@ final class ApplyThread {
         switch context.store.sweepStep(maxKeys: Self.sweepKeys) {
         case .more: return true
         case .finished(let revision):
+            context.metrics.lastCompactionSeconds.store(
+                Int(WallClock.nanoseconds() / 1_000_000_000), ordering: .relaxed)
             for inbox in context.loopInboxes { inbox.deliver { $0.sweptRevision = revision } }
             context.backendSignal.raise()
             return true

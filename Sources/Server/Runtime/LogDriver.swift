@@ -20,6 +20,8 @@ final class LogDriver {
     private let context: ServerContext
     private let writer: LogWriter
     private var waiting: [AppendBatch] = []
+    /// Bytes written that the metrics have been told of.
+    private var countedBytes: UInt64 = 0
 
     init(context: ServerContext, writer: LogWriter) {
         self.context = context
@@ -46,6 +48,7 @@ final class LogDriver {
         if context.logDiskBusySince.load(ordering: .relaxed) == 0 {
             context.logDiskBusySince.store(start, ordering: .relaxed)
         }
+        defer { countBytes() }
         do throws(WALError) {
             let progress = try writer.write(waiting[...], written: &written)
             if progress?.didSync == true { context.metrics.walFsync.observe(nanoseconds: context.clock.now() - start) }
@@ -81,6 +84,12 @@ final class LogDriver {
             setDiskFull(true)
         }
         return first
+    }
+
+    private func countBytes() {
+        let written = writer.bytesWritten
+        context.metrics.walWriteBytes.add(Int(written - countedBytes))
+        countedBytes = written
     }
 
     func close() {

@@ -78,6 +78,7 @@ final class ReplicaThread {
             let after = context.clock.now()
             if hasApplied, isRevoking { revokeExpired(now: after) }
             if after >= nextTick {
+                if after - nextTick > tickNanoseconds { countLateHeartbeats() }
                 watchDisk(now: after)
                 if context.isStopping.load(ordering: .relaxed) { handOver() }
                 if context.isCorrupt.load(ordering: .relaxed) { yieldLeadership() }
@@ -158,6 +159,12 @@ final class ReplicaThread {
             metadata: ["to": "\(successor.member.hex)"])
         replica.handle(.transferLeadership(to: successor.member))
         replica.handle(.abdicate)
+    }
+
+    /// Two intervals have passed since the others were last sent a heartbeat: etcd counts that as a failure to send one.
+    private func countLateHeartbeats() {
+        guard replica.isLeader else { return }
+        context.metrics.heartbeatSendFailures.add(max(0, replica.progress.count - 1))
     }
 
     /// A leader whose disk stalls for longer than an election timeout lets another one lead. This thread does no I/O while

@@ -34,6 +34,8 @@ package final class LoopState {
     var leaderStreams: [RPCCall] = []
     /// Ends each open watch stream with a status, by the stream's object.
     var watchCalls: [ObjectIdentifier: (RPCStatus) -> Void] = [:]
+    /// Requests whose time ends by then have been looked at for `ServerMetrics.slowReadIndexes`.
+    private var slowReadsCountedTo = NIODeadline.uptimeNanoseconds(0)
     private var lastLeader = MemberID.none
     /// Who waits for a certain member to lead, and until when.
     private var leaderWaiters: [LeaderWaiter] = []
@@ -310,12 +312,30 @@ package final class LoopState {
             timeouts.removeFirst()
             if pending[first.id] != nil { settle(first.id, .failure(.timeout)) }
         }
+        countSlowReads(now: now)
         releaseLeaderWaiters()
         endLeaderStreams()
         endWatchesIfCorrupt()
         // Waiters whose client has gone would otherwise stay until the sweep is done.
         sweepWaiters.removeAll { !$0.call.isLive }
         hub.tick(now: context.clock.now())
+    }
+
+    /// Counts each read that has waited for its index for half a second, once.
+    private func countSlowReads(now: NIODeadline) {
+        let patience = TimeAmount.milliseconds(ServerMetrics.slowReadIndexMilliseconds)
+        let bound = now + requestTimeout - patience
+        // The deadlines ascend, so that only what has come in since the last time is looked at.
+        var (low, high) = (timeouts.startIndex, timeouts.endIndex)
+        while low < high {
+            let middle = (low + high) / 2
+            if timeouts[middle].deadline <= slowReadsCountedTo { low = middle + 1 } else { high = middle }
+        }
+        while low < timeouts.endIndex, timeouts[low].deadline <= bound {
+            if case .read? = pending[timeouts[low].id] { context.metrics.slowReadIndexes.add() }
+            low += 1
+        }
+        slowReadsCountedTo = bound
     }
 
     /// Fails everything that still waits: the server stops.

@@ -1,3 +1,4 @@
+import IOInterfaces
 import MVCC
 import NIOCore
 import Primitives
@@ -72,7 +73,7 @@ struct MaintenanceService {
     }
 
     func hash(_ call: RPCCall) {
-        run(call) { reader throws(StoreError) in
+        run(call, measured: context.metrics.hashDuration) { reader throws(StoreError) in
             try reader.hash()
         } then: { hash in
             HashResponse(header: state.currentHeader, hash: hash).encoded()
@@ -83,7 +84,7 @@ struct MaintenanceService {
         guard let request = try? HashKVRequest(decoding: message) else { return call.fail(RPCStatus(.malformed)) }
         state.linearize { [self] error in
             if let error { return call.fail(RPCStatus(error)) }
-            run(call) { reader throws(StoreError) in
+            run(call, measured: context.metrics.hashRevisionDuration) { reader throws(StoreError) in
                 try reader.hashKV(revision: request.revision)
             } then: { result in
                 HashKVResponse(
@@ -96,12 +97,16 @@ struct MaintenanceService {
 
     /// Runs a long read on the maintenance thread and answers on the loop.
     private func run<T: Sendable>(
-        _ call: RPCCall, _ body: @escaping @Sendable (StoreReader) throws(StoreError) -> T,
+        _ call: RPCCall, measured durations: Histogram,
+        _ body: @escaping @Sendable (StoreReader) throws(StoreError) -> T,
         then encode: @escaping (T) -> Bytes
     ) {
         let answer = NIOLoopBound(encode, eventLoop: state.eventLoop)
+        let clock = context.clock
         let job = MaintenanceJob { reader throws(StoreError) in
             let result: Result<T, RequestError>
+            let start = clock.now()
+            defer { durations.observe(nanoseconds: clock.now() - start) }
             do throws(StoreError) { result = .success(try body(reader)) } catch {
                 switch error {
                 case .compacted: result = .failure(.compacted)

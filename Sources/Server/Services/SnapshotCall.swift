@@ -1,4 +1,5 @@
 import COpenSSL
+import IOInterfaces
 import MVCC
 import NIOCore
 import Primitives
@@ -68,6 +69,7 @@ final class SnapshotCall: RPCStreamHandler, RPCMessageSource {
     /// What the snapshot must hold.
     private var appliedIndex = LogIndex.zero
     private var deadline = NIODeadline.distantFuture
+    private var startedAt: UInt64 = 0
     private var producer: SnapshotProducer?
     private var isProducing = false
     /// The chunk that is being sent, and how much of it has been.
@@ -119,6 +121,7 @@ final class SnapshotCall: RPCStreamHandler, RPCMessageSource {
 
     private func begin() {
         phase = .streaming
+        startedAt = context.clock.now()
         let sizes = context.store.backendSizes
         let seconds = sizes.inUseBytes / limits.bytesPerSecondMin
         deadline = .now() + limits.totalTime + .seconds(Int64(seconds))
@@ -143,6 +146,7 @@ final class SnapshotCall: RPCStreamHandler, RPCMessageSource {
         sentBytes = end
         readySince = .now()
         if isLast {
+            context.metrics.snapshotDuration.observe(nanoseconds: context.clock.now() - startedAt)
             release()
             return false
         }

@@ -20,6 +20,8 @@ final class RequestHead {
     var hasMethodPath = false
     var encoding = Encoding.identity
     var acceptsGzip = false
+    /// What `client-api-version` says, the header by which etcd's clients name the API they speak.
+    private(set) var clientVersion = ClientVersion.unknown
     var hasTimeout = false
     var timeout: TimeAmount?
     /// `:method`, `:path` and `content-type`, kept only where they are not what a good call has.
@@ -42,6 +44,7 @@ final class RequestHead {
         hasMethodPath = false
         encoding = .identity
         acceptsGzip = false
+        clientVersion = .unknown
         hasTimeout = false
         timeout = nil
         if !methodName.isEmpty { methodName = [] }
@@ -171,6 +174,7 @@ final class RequestHead {
                 encoding = .unknown
                 encodingName = Array(value)
             }
+        case 18 where name.equals("client-api-version"): clientVersion = ClientVersion(value)
         case 20 where name.equals("grpc-accept-encoding"): acceptsGzip = Self.lists("gzip", value)
         default:
             checkOther(name)

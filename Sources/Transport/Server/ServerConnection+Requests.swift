@@ -29,6 +29,8 @@ extension ServerConnection {
         guard call.request.hasMethodPath else { return refuseUnknown(call) }
         loop.counters.started[call.method.index] += 1
         call.isStarted = true
+        let isUnary = call.method.kind == .unary
+        loop.counters.note(call.request.clientVersion, unary: isUnary ? 1 : 0, streams: isUnary ? 0 : 1)
         if let timeout = call.request.timeout, timeout < Self.timeoutMin {
             return call.fail(RPCStatus(.deadlineExceeded, "context deadline exceeded"))
         }
