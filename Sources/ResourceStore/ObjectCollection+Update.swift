@@ -75,9 +75,7 @@ extension ObjectCollection {
             }
             let value = try encode(object, key)
             if let known, known.value == value, timeToLive == nil { return try decode(known) }
-            let outcome = try await store.storage.put(
-                key, value, expected: known?.modRevision ?? 0, lease: try await lease(timeToLive))
-            switch outcome {
+            switch try await put(key, value, expected: known?.modRevision ?? 0, timeToLive) {
             case .done(let revision): return try decode(key, value, revision)
             case .differs(let current, _): known = current
             }

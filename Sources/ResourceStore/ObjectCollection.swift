@@ -74,8 +74,7 @@ public struct ObjectCollection<Codec: ObjectCodec>: Sendable {
         var object = object
         codec.prepareForCreation(&object)
         let value = try encode(object, key)
-        let lease = try await lease(timeToLive)
-        switch try await store.storage.put(key, value, expected: 0, lease: lease) {
+        switch try await put(key, value, expected: 0, timeToLive) {
         case .done(let revision): return try decode(key, value, revision)
         case .differs: throw ObjectStoreError(.alreadyExists, "the object exists already", key: key)
         }
@@ -111,9 +110,22 @@ public struct ObjectCollection<Codec: ObjectCodec>: Sendable {
         ObjectStoreError(.notFound, "there is no such object", key: key)
     }
 
-    func lease(_ timeToLive: Duration?) async throws(ObjectStoreError) -> Int64 {
-        guard let timeToLive else { return 0 }
-        return try await store.leases.lease(for: timeToLive)
+    /// Writes if the last write was `expected`; under a lease, if there is a time to live.
+    func put(
+        _ key: String, _ value: [UInt8], expected: Int64, _ timeToLive: Duration?
+    ) async throws(ObjectStoreError) -> StorageClient.Outcome {
+        let storage = store.storage
+        guard let timeToLive else { return try await storage.put(key, value, expected: expected) }
+        let lease = try await store.leases.lease(for: timeToLive)
+        do throws(ObjectStoreError) {
+            return try await storage.put(key, value, expected: expected, lease: lease)
+        } catch {
+            // Others may revoke a lease that objects share. Nothing was written: another one will do.
+            guard error.message.contains("requested lease not found") else { throw error }
+            await store.leases.forget(lease)
+            let other = try await store.leases.lease(for: timeToLive)
+            return try await storage.put(key, value, expected: expected, lease: other)
+        }
     }
 
     func encode(_ object: Object, _ key: String) throws(ObjectStoreError) -> [UInt8] {

@@ -18,7 +18,7 @@ import Wire
 /// ```swift
 /// let store = try await ObjectStore.embedded()
 /// let widgets = store.objects(of: Widget.self)
-/// try await widgets.create(Widget(name: "first", namespace: "default", size: 3))
+/// try await widgets.create(Widget("first", namespace: "default", size: 3))
 /// ```
 public final class ObjectStore: Sendable {
     package let storage: StorageClient

@@ -36,4 +36,9 @@ actor LeasePool {
         leases[ttl] = Lease(id: id, joinDeadline: asked + .seconds(join), objects: 1)
         return id
     }
+
+    /// Gives a lease to no further object: the store does not know it any more, for somebody has revoked it.
+    func forget(_ id: Int64) {
+        if let ttl = leases.first(where: { $0.value.id == id })?.key { leases[ttl] = nil }
+    }
 }

@@ -1,5 +1,7 @@
+import Client
 import Foundation
 import Testing
+import Wire
 
 @testable import ResourceStore
 
@@ -256,6 +258,27 @@ extension ResourceStoreTests {
                 ) { _ in }
                 #expect(renewed.metadata.resourceVersion ?? 0 > short.metadata.resourceVersion ?? 0)
                 #expect(await failure { try await widgets.create(Widget("x"), timeToLive: .zero) }?.code == .invalid)
+            }
+        }
+
+        @Test("a lease that others revoke takes its objects, and stands in nobody's way", arguments: Backing.available)
+        func revokedLease(_ backing: Backing) async throws {
+            try await withStore(backing) { store in
+                try await store.widgets.create(Widget("a"), timeToLive: .seconds(3600))
+                let known = try await store.storage.client.leaseLeases().leases.map(\.id)
+                #expect(known.count == 1)
+                for id in known {
+                    var request = Etcdserverpb_LeaseRevokeRequest()
+                    request.id = id
+                    _ = try await store.storage.client.leaseRevoke(request)
+                }
+                #expect(try await store.widgets.count() == 0)
+                try await store.widgets.create(Widget("b"), timeToLive: .seconds(3600))
+                try await store.widgets.guaranteedUpdate("b", namespace: "default", timeToLive: .seconds(3600)) {
+                    $0.size = 1
+                }
+                let now = try await store.storage.client.leaseLeases().leases.map(\.id)
+                #expect(now.count == 1 && now != known)
             }
         }
     }

@@ -108,6 +108,10 @@ extension ResourceStoreTests {
                     for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
                         let get = try #require(server[probe]?["httpGet"], "\(probe) is missing")
                         paths.insert(get["path"]?.string ?? "")
+                        // A member that only has no leader must not be restarted; kubeadm alone asks for one at the start.
+                        let isKubeadm = server["name"]?.string == "etcd"
+                        let asksForLeader = probe == "readinessProbe" || (probe == "startupProbe" && isKubeadm)
+                        #expect(get["path"]?.string == (asksForLeader ? "/readyz" : "/livez"))
                         if let name = get["port"]?.string { #expect(ports.contains(name)) }
                     }
                 }
