@@ -27,8 +27,8 @@ extension Raft {
     package mutating func abdicate() {
         let candidate = transferCandidate
         guard candidate != .none, !isAbdicating else { return }
-        isAbdicating = true
         if transferTarget == .none { transferLeadership(to: candidate) }
+        isAbdicating = true
     }
 
     /// Shortens the wait until this follower's next election by `ticks`, to one tick at least. Source: etcd's

@@ -129,10 +129,7 @@ extension Raft {
         let canVote =
             vote == message.from || (vote == .none && leader == .none) || (isPreVote && message.term > term)
         guard canVote, log.isUpToDate(EntryID(term: message.logTerm, index: message.index)) else {
-            send(
-                Message(
-                    type: response, to: message.from, term: term, logTerm: log.term(atCommitted: log.commit),
-                    commit: log.commit, reject: true))
+            refuseVote(response, to: message.from)
             return
         }
         if !isPreVote {
@@ -141,6 +138,14 @@ extension Raft {
         }
         // A pre-vote is answered with the term asked about: the asker would drop a message of an older one.
         send(Message(type: response, to: message.from, term: message.term))
+    }
+
+    /// Refuses, and says what is committed here, see `learnCommit(fromRefusal:)`.
+    mutating func refuseVote(_ response: MessageType, to candidate: MemberID) {
+        send(
+            Message(
+                type: response, to: candidate, term: term, logTerm: log.term(atCommitted: log.commit),
+                commit: log.commit, reject: true))
     }
 
     /// The leader hands over: campaign at once. Source: the thesis, section 3.10.
@@ -160,6 +165,7 @@ extension Raft {
         heartbeatElapsedTicks = 0
         resetElectionTimer()
         transferTarget = .none
+        transferElapsedTicks = 0
         isAbdicating = false
         pendingChangeIndex = .zero
         uncommittedBytes = 0

@@ -8,6 +8,9 @@ extension Raft {
             if isPromotable, electionElapsedTicks >= randomizedElectionTicks {
                 electionElapsedTicks = 0
                 campaign()
+                // Not allowed yet, because of a change that is not applied: the leader is not heard all the same, and its
+                // lease must not stand against others who may.
+                if role == .follower { leader = .none }
             }
             return
         }
@@ -15,15 +18,11 @@ extension Raft {
         if electionElapsedTicks >= configuration.electionTicks {
             electionElapsedTicks = 0
             if configuration.checkQuorum, !checkQuorum() { return }
-            if isAbdicating {
-                becomeFollower(term: term, leader: .none)
-                return
-            }
-            // A transfer that has not ended within an election timeout has failed; serve again, and do what was put off.
-            if transferTarget != .none {
-                transferTarget = .none
-                leaveJointIfDue()
-            }
+        }
+        if isAbdicating || transferTarget != .none {
+            transferElapsedTicks += 1
+            if transferElapsedTicks >= configuration.electionTicks { endTransfer() }
+            if role != .leader { return }
         }
         if heartbeatElapsedTicks >= configuration.heartbeatTicks {
             heartbeatElapsedTicks = 0
@@ -123,10 +122,12 @@ extension Raft {
             // member that has a greater term and can win no election to rejoin.
             send(Message(type: .appendResponse, to: message.from))
         case .preVote:
-            send(
-                Message(
-                    type: .preVoteResponse, to: message.from, term: term,
-                    logTerm: log.term(atCommitted: log.commit), commit: log.commit, reject: true))
+            refuseVote(.preVoteResponse, to: message.from)
+        case .vote:
+            // The paper's figure 2 answers; etcd keeps silent. Without pre-votes silence can last for ever: of two voters
+            // one may campaign at ever higher terms among members that are gone, and the other, which alone can win,
+            // is told of them by nobody else.
+            refuseVote(.voteResponse, to: message.from)
         case .preVoteResponse:
             learnCommit(fromRefusal: message)
         default: break

@@ -13,10 +13,23 @@ extension Raft {
         guard target != id, target != transferTarget, tracker.configuration.voters.contains(target),
             let progress = tracker.progress[target]
         else { return }
-        electionElapsedTicks = 0
+        // A time of its own: wishes, however many, put off neither the quorum check nor the end of an abdication.
+        if !isAbdicating { transferElapsedTicks = 0 }
         transferTarget = target
         owesAppends = true
         finishTransferIfCaughtUp(target, match: progress.match)
+    }
+
+    /// A transfer that has not ended within an election timeout has failed: serve again, and do what was put off; or, when
+    /// abdicating, lead no longer.
+    mutating func endTransfer() {
+        if isAbdicating {
+            becomeFollower(term: term, leader: .none)
+            return
+        }
+        transferTarget = .none
+        transferElapsedTicks = 0
+        leaveJointIfDue()
     }
 
     private mutating func forwardTransfer(to target: MemberID) {

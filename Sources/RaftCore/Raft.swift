@@ -53,6 +53,8 @@ package struct Raft: ~Copyable {
     // Volatile on leaders.
     /// Whom leadership is being handed to, or `.none`.
     package internal(set) var transferTarget: MemberID = .none
+    /// Since the transfer, or the abdication, began.
+    var transferElapsedTicks = 0
     /// Set when a transfer that does not succeed ends with stepping down.
     var isAbdicating = false
     /// No membership change is proposed until this index is applied: the last one in the log stands at or before it.

@@ -49,13 +49,23 @@ struct RaftLog {
             terms.append(index: entry.index, term: entry.term)
         }
         let last = memory.end.advanced(by: -1)
-        commit = max(restored.hardState.commit, restored.applied)
+        commit = max(restored.hardState.commit, restored.applied, RaftLog.provenCommit(restored.entries))
         invariant(commit <= last, "restored commit index beyond the log: durable entries were lost")
         invariant(memory.isEmpty || terms.term(at: last)! <= restored.hardState.term, "restored term before the log's")
         applying = restored.applied
         applied = restored.applied
         appended = last
         durable = last
+    }
+
+    /// The last membership change but one is committed, whatever the hard state remembers: a leader proposes a change only
+    /// when it has applied the one before. A write that was torn can keep two changes and lose the commit index behind
+    /// them; a member that campaigned then, two configurations back, could win a term that the newest quorum gives to
+    /// another one.
+    private static func provenCommit(_ entries: [Entry]) -> LogIndex {
+        entries.last(where: \.kind.changesConfiguration).flatMap { newest in
+            entries.last { $0.kind.changesConfiguration && $0.index < newest.index }?.index
+        } ?? .zero
     }
 
     var firstIndex: LogIndex { compacted.index.advanced(by: 1) }
