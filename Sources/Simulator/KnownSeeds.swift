@@ -23,4 +23,7 @@ package let knownSeeds: [KnownSeed] = [
     KnownSeed(
         seed: 702_666, steps: 12_000, members: nil, generation: 2,
         what: "a damaged record met after a transaction's first change ended the process by an invariant"),
+    KnownSeed(
+        seed: 800_642, steps: 12_000, members: nil, generation: 2,
+        what: "without pre-vote, who alone could win never heard of the other's greater term: nobody led"),
 ]
