@@ -15,7 +15,9 @@ import Testing
 
     private static func isCorrupted(_ main: Int64) -> (any Error) -> Bool {
         { error in
-            guard case .corrupted(let revision?, _)? = error as? StoreError else { return false }
+            guard case .corrupted(let revision?, _, let key, let file)? = error as? StoreError else { return false }
+            // A key that is damaged itself is named as it is, or not at all.
+            guard file == "memory", key.map({ $0.hasPrefix("\"") && $0.count < 20 }) ?? true else { return false }
             return revision.main == main
         }
     }
@@ -97,6 +99,42 @@ import Testing
         }
     }
 
+    /// One line that names the file, the revision and the key, and says what to do.
+    @Test func damageIsToldInWords() throws {
+        let directory = try TemporaryDirectory()
+        let path = directory.path + "/damaged"
+        do {
+            let fixture = try Self.filled(try LMDBBackend.open(path: path, options: .forTests))
+            fixture.backend.close()
+        }
+        var bytes = try directory.read("damaged")
+        let content = Array("value-38-end".utf8)
+        for place in bytes.indices where bytes[place...].starts(with: content) { bytes[place] ^= 1 }
+        try directory.write(bytes, to: "damaged")
+        let backend = try LMDBBackend.open(path: path, options: .forTests)
+        let words = "is damaged: record of revision 40.0, key \"key38\": its checksum does not match; "
+        let reader = try backend.makeReader()
+        try reader.begin()
+        defer { reader.end() }
+        let readings: [() throws -> Void] = [
+            { _ = try Store.open(backend: backend) }, { _ = try reader.record(at: Revision(main: 40, sub: 0)) },
+        ]
+        for read in readings {
+            #expect { try read() } throws: { error in
+                let text = "\(error)"
+                return text.hasPrefix("the data file \(path) \(words)") && text.contains("replace this member")
+                    && !text.contains("\n")
+            }
+        }
+    }
+
+    @Test func keysAreToldOnOneLine() {
+        func text(_ key: String) -> String { Array(key.utf8).withUnsafeBytes { StoreError.keyText($0) } }
+        #expect(text("/a/b") == "\"/a/b\"")
+        #expect(text("a\n\"\\é") == #""a\x0a\x22\x5c\xc3\xa9""#)
+        #expect(text(String(repeating: "k", count: 300)).count == 205)
+    }
+
     @Test func damagedMetaIsFound() throws {
         let directory = try TemporaryDirectory()
         do {
@@ -109,7 +147,9 @@ import Testing
         let content = Array("some-alarm-state".utf8)
         for place in bytes.indices where bytes[place...].starts(with: content) { bytes[place] ^= 1 }
         try directory.write(bytes, to: "damaged")
-        #expect(throws: StoreError.corrupted(revision: nil, detail: "checksum of meta entry alarm does not match")) {
+        let damage = StoreError.corrupted(
+            revision: nil, detail: "checksum of meta entry alarm does not match", file: directory.path + "/damaged")
+        #expect(throws: damage) {
             let backend = try LMDBBackend.open(path: directory.path + "/damaged", options: .forTests)
             _ = try Store.open(backend: backend)
         }

@@ -1,9 +1,11 @@
 package import Primitives
+import Wire
 
 /// Where revisions and meta outlive the process: LMDB, or memory in the simulator.
 ///
 /// One commit is one transaction: all of it is there after a crash, or nothing. A commit that fails poisons the
-/// backend: every later one throws `.poisoned`, and nothing is ever retried.
+/// backend: every later one throws `.poisoned`, and nothing is ever retried. Only one that found the disk full (`.noSpace`)
+/// may be made again, as it was.
 ///
 /// Used through existentials (`any Backend`): a call through the witness table costs 2 ns where the read behind it
 /// costs some hundreds, and a generic store would make every type above it generic.
@@ -48,11 +50,17 @@ package struct StoredRecord {
         self.bytes = bytes
     }
 
+    /// The key as the record has it, for messages; nil when it cannot be read.
+    private var keyText: String? {
+        guard let view = try? KeyValueView(decoding: bytes), view.key.count > 0 else { return nil }
+        return StoreError.keyText(view.key)
+    }
+
     /// Throws when the bytes are not those that were written.
     @inline(__always)
     func verify() throws(StoreError) {
         if _slowPath(RecordChecksum.of(revision, isTombstone: isTombstone, bytes) != checksum) {
-            throw .corrupted(revision: revision, detail: "checksum does not match")
+            throw .corrupted(revision: revision, detail: "its checksum does not match", key: keyText)
         }
     }
 }

@@ -60,7 +60,7 @@ final class LMDBReader: BackendReader {
         var value = MDB_val()
         let code = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)
         if code == MDB_NOTFOUND { return nil }
-        try LMDBError.check(code, "reading the next revision")
+        if _slowPath(code != 0) { throw failure(code, "reading the next revision") }
         return try decode(key, value)
     }
 
@@ -78,17 +78,24 @@ final class LMDBReader: BackendReader {
             return mdb_cursor_get(cursor, &key, &value, operation)
         }
         if code == MDB_NOTFOUND { return nil }
-        try LMDBError.check(code, what())
+        if _slowPath(code != 0) { throw failure(code, what()) }
         return try decode(key, value)
+    }
+
+    private func failure(_ code: Int32, _ operation: String) -> StoreError {
+        LMDBError.make(code, operation).located(backend.path)
     }
 
     @inline(__always)
     private func decode(_ key: MDB_val, _ value: MDB_val) throws(StoreError) -> StoredRecord {
         let bytes = UnsafeRawBufferPointer(start: key.mv_data, count: key.mv_size)
         guard let revision = RevisionKey.read(bytes) else {
-            throw .corrupted(revision: nil, detail: "a revision's key has \(key.mv_size) bytes")
+            throw .corrupted(
+                revision: nil, detail: "a revision's key has \(key.mv_size) bytes", file: backend.path)
         }
-        return try StoredValue.decode(revision, value)
+        do throws(StoreError) { return try StoredValue.decode(revision, value) } catch {
+            throw error.located(backend.path)
+        }
     }
 
     func recordCount() throws(StoreError) -> Int {
@@ -105,8 +112,8 @@ final class LMDBReader: BackendReader {
             return mdb_get(transaction, backend.meta, &key, &value)
         }
         if code == MDB_NOTFOUND { return nil }
-        try LMDBError.check(code, "reading meta entry \(key)")
-        return try MetaValue.decode(key, value)
+        if code != 0 { throw failure(code, "reading meta entry \(key)") }
+        return try decode(key, value)
     }
 
     func allMeta() throws(StoreError) -> [(key: Bytes, value: Bytes)] {
@@ -120,10 +127,14 @@ final class LMDBReader: BackendReader {
         var code = mdb_cursor_get(opened, &key, &value, MDB_FIRST)
         while code == 0 {
             let name = Bytes(copying: UnsafeRawBufferPointer(start: key.mv_data, count: key.mv_size))
-            result.append((name, try MetaValue.decode(name, value)))
+            result.append((name, try decode(name, value)))
             code = mdb_cursor_get(opened, &key, &value, MDB_NEXT)
         }
-        if code != MDB_NOTFOUND { throw LMDBError.make(code, "reading the meta table") }
+        if code != MDB_NOTFOUND { throw failure(code, "reading the meta table") }
         return result
+    }
+
+    private func decode(_ key: Bytes, _ value: MDB_val) throws(StoreError) -> Bytes {
+        do throws(StoreError) { return try MetaValue.decode(key, value) } catch { throw error.located(backend.path) }
     }
 }

@@ -179,7 +179,7 @@ package final class MemoryBackend: Backend {
         private func verified(_ index: Int) throws(StoreError) -> StoredRecord? {
             guard index < open.records.count else { return nil }
             let stored = open.records[index].stored
-            try stored.verify()
+            do throws(StoreError) { try stored.verify() } catch { throw error.located(backend.path) }
             return stored
         }
 

@@ -12,8 +12,10 @@ extension Store {
         try reader.begin()
         defer { reader.end() }
         var recovery = Recovery()
-        try recovery.readMeta(reader)
-        try recovery.scan(reader)
+        do throws(StoreError) {
+            try recovery.readMeta(reader)
+            try recovery.scan(reader)
+        } catch { throw error.located(backend.path) }
         let applier = ApplierState(meta: recovery.meta, stateHash: recovery.stateHash, reader: reader)
         return Store(backend: backend, options: options, state: recovery.finish(), applier: applier)
     }
@@ -53,7 +55,7 @@ extension Store {
         }
         let at = Revision(main: version.main, sub: version.sub)
         guard let stored = try reader.record(at: at) else {
-            throw .corrupted(revision: at, detail: "the record is missing")
+            throw .corrupted(revision: at, detail: "it is missing", file: store.backend.path)
         }
         return LeaseID(try KeyValueView.decode(stored.bytes, at: version).lease)
     }

@@ -34,7 +34,8 @@ extension StoreReader {
             if isNext, result.count >= maxRevisions || (bytes >= maxBytes && !result.isEmpty) {
                 return (result, result[result.count - 1].main)
             }
-            let event = try Event(record)
+            let event: Event
+            do throws(StoreError) { event = try Event(record) } catch { throw error.located(store.backend.path) }
             bytes += event.footprintBytes
             if isNext {
                 result.append(RevisionEvents(main: record.revision.main, events: [event]))
@@ -81,26 +82,30 @@ extension StoreReader {
 
     // MARK: Scrubbing
 
-    /// Reads up to `maxRecords` records after `after` (nil: from the first) and checks their checksums, and that each
-    /// of them can be decoded. Returns where to go on, or nil at the end. Throws `.corrupted` with the revision.
-    /// Adds to `verified` how many records were looked at.
+    /// Reads records after `after` (nil: from the first), up to `maxRecords` or until they have `maxBytes` bytes, at least
+    /// one, and checks their checksums, and that each of them can be decoded. Returns where to go on, or nil at the end.
+    /// Throws `.corrupted` with the revision. Adds to `verified` how many records were looked at.
     package func scrub(
-        after: Revision?, maxRecords: Int, verified: inout Int
+        after: Revision?, maxRecords: Int, maxBytes: Int = .max, verified: inout Int
     ) throws(StoreError) -> Revision? {
         threadOwner.check("a store reader")
         try disk.begin()
         defer { disk.end() }
         let start = after.map { Revision(main: $0.main, sub: $0.sub + 1) } ?? Revision(main: 0, sub: 0)
         var stored = try disk.seek(start)
-        var left = maxRecords
+        var records = 0
+        var bytes = 0
         var last: Revision?
         while let record = stored {
-            if left == 0 { return last ?? after }
+            if records >= maxRecords || bytes >= maxBytes { return last ?? after }
             let version = KeyVersion.tombstone(
                 main: record.revision.main, sub: record.revision.sub, recordBytes: record.bytes.count)
-            _ = try KeyValueView.decode(record.bytes, at: version)
+            do throws(StoreError) { _ = try KeyValueView.decode(record.bytes, at: version) } catch {
+                throw error.located(store.backend.path)
+            }
             last = record.revision
-            left -= 1
+            records += 1
+            bytes += record.bytes.count
             verified += 1
             stored = try disk.next()
         }

@@ -118,7 +118,8 @@ extension StoreReader {
                 let row = state.rows[index]
                 let stored = try stored(row.revision)
                 guard stored.bytes.count == Int(row.recordBytes) else {
-                    throw .corrupted(revision: row.revision, detail: "its length is not the one indexed")
+                    throw .corrupted(
+                        revision: row.revision, detail: "its length is not the one indexed", file: store.backend.path)
                 }
                 try write(stored.bytes, row.revision, keysOnly: state.keysOnly, to: &writer)
             }

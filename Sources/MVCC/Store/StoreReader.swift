@@ -92,7 +92,7 @@ package final class StoreReader: @unchecked Sendable {
     /// A record that must be there, read through the open image.
     func stored(_ revision: Revision) throws(StoreError) -> StoredRecord {
         guard let found = try disk.record(at: revision) else {
-            throw .corrupted(revision: revision, detail: "the record is missing")
+            throw .corrupted(revision: revision, detail: "it is missing", file: store.backend.path)
         }
         return found
     }

@@ -185,7 +185,7 @@ package struct WriteTransaction: ~Copyable {
     private func stored(_ version: KeyVersion) throws(StoreError) -> StoredRecord {
         let at = Revision(main: version.main, sub: version.sub)
         guard let found = try store.transactionImage().record(at: at) else {
-            throw .corrupted(revision: at, detail: "the record is missing")
+            throw .corrupted(revision: at, detail: "it is missing", file: store.backend.path)
         }
         return found
     }
