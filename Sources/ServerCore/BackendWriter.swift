@@ -11,6 +11,8 @@ package final class BackendWriter {
 
     private let store: Store
     private let backend: any Backend
+    /// What found the disk full: it is committed before anything else.
+    private var unfinished: PersistBatch?
 
     package init(store: Store, backend: any Backend) {
         self.store = store
@@ -24,14 +26,25 @@ package final class BackendWriter {
     ///
     /// - Parameter bytesMax: of records, about; one entry's effects are not divided.
     /// - Returns: the index of the last entry whose effects are now on disk.
-    /// - Throws: what the backend could not do. A failed commit poisons the backend and is never tried again: the
-    ///   process must stop, and the log applies the entries once more.
+    /// - Throws: what the backend could not do. After `.noSpace` the next call tries the same again. Any other failure
+    ///   poisons the backend and is never tried again: the process must stop, and the log applies the entries once more.
     package func persist(bytesMax: Int = commitBytesMax) throws(StoreError) -> LogIndex? {
-        guard let batch = store.nextBatch(maxBytes: bytesMax) else { return nil }
+        guard let batch = unfinished ?? store.nextBatch(maxBytes: bytesMax) else { return nil }
+        unfinished = batch
         try backend.commit(batch)
+        unfinished = nil
         store.persisted(batch)
         return batch.through.appliedIndex
     }
+
+    /// Something is to be committed again, which the store does not count among what waits.
+    package var hasUnfinished: Bool { unfinished != nil }
+
+    /// What the backend takes of the disk.
+    package var sizes: BackendSizes { backend.sizes }
+
+    /// Does one slice of giving disk space back. Throws as `persist` does.
+    package func releaseSpace(_ pass: inout SpaceRelease) throws(StoreError) { try backend.releaseSpace(&pass) }
 
     package func close() { backend.close() }
 }

@@ -59,8 +59,12 @@ final class TemporaryDirectory {
         }
     }
 
-    func write(_ bytes: [UInt8], to name: String) throws {
-        let descriptor = open(path + "/" + name, O_WRONLY | O_CREAT | O_TRUNC, 0o600)
+    func write(_ bytes: [UInt8], to name: String) throws { try put(bytes, in: name, O_TRUNC) }
+
+    func append(_ bytes: [UInt8], to name: String) throws { try put(bytes, in: name, O_APPEND) }
+
+    private func put(_ bytes: [UInt8], in name: String, _ flag: Int32) throws {
+        let descriptor = open(path + "/" + name, O_WRONLY | O_CREAT | flag, 0o600)
         guard descriptor >= 0 else { throw Failure(operation: "open", code: errno) }
         defer { close(descriptor) }
         var done = 0

@@ -14,6 +14,9 @@ package protocol Backend: AnyObject, Sendable {
     func makeReader() throws(StoreError) -> any BackendReader
     /// Makes a batch durable. Backend thread.
     func commit(_ batch: PersistBatch) throws(StoreError)
+    /// Does one slice of a pass that gives the disk space of what was removed back, and notes in it how far it came
+    /// (`SpaceRelease`). It takes some milliseconds, and readers go on meanwhile. Backend thread. Throws as `commit` does.
+    func releaseSpace(_ pass: inout SpaceRelease) throws(StoreError)
     /// Any thread.
     var sizes: BackendSizes { get }
     /// Where the data is, for messages.
@@ -23,9 +26,15 @@ package protocol Backend: AnyObject, Sendable {
     func close()
 }
 
+extension Backend {
+    /// Nothing to give back.
+    package func releaseSpace(_ pass: inout SpaceRelease) throws(StoreError) { pass.isFinished = true }
+}
+
 /// Sizes in bytes.
 package struct BackendSizes: Equatable, Sendable {
-    /// What the file takes, free pages too. It never shrinks; free pages are used again.
+    /// What the file takes of the disk. That includes free pages, which are used again, until their space is given back
+    /// (`Backend.releaseSpace`).
     package var fileBytes: Int
     /// Of those, what holds data.
     package var inUseBytes: Int

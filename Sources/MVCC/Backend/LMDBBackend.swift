@@ -35,7 +35,8 @@ package struct LMDBOptions: Sendable {
 /// Pages are written with `pwrite`, not through the map (no `MDB_WRITEMAP`): LMDB never overwrites a page that the last
 /// commit refers to, and its root page, written last and synced, is what makes a commit valid. So a process that dies,
 /// at any instruction, leaves the last commit; and a stray write of this process cannot reach the file, because the map
-/// is read-only. Free pages are used again by later commits, once no image that sees them is open.
+/// is read-only. Free pages are used again by later commits, once no image that sees them is open; `releaseSpace` gives
+/// their space back to the file system.
 package final class LMDBBackend: Backend, @unchecked Sendable {
     // The environment is safe to use from any thread; `isPoisoned` is atomic; commits come from one thread, the backend
     // thread, which LMDB's own writer lock enforces.
@@ -43,9 +44,9 @@ package final class LMDBBackend: Backend, @unchecked Sendable {
     let environment: OpaquePointer
     let revisions: MDB_dbi
     let meta: MDB_dbi
-    private let pageBytes: Int
+    let pageBytes: Int
     private let isWritebackEager: Bool
-    private let isPoisoned = Atomic<Bool>(false)
+    let isPoisoned = Atomic<Bool>(false)
     private let isClosed = Atomic<Bool>(false)
 
     private init(
@@ -153,7 +154,18 @@ package final class LMDBBackend: Backend, @unchecked Sendable {
             guard mdb_stat(transaction, table, &statistics) == 0 else { continue }
             pages += statistics.ms_branch_pages + statistics.ms_leaf_pages + statistics.ms_overflow_pages
         }
-        return BackendSizes(fileBytes: (info.me_last_pgno + 1) * pageBytes, inUseBytes: pages * pageBytes)
+        let inUseBytes = pages * pageBytes
+        let fileBytes = occupiedBytes ?? (info.me_last_pgno + 1) * pageBytes
+        return BackendSizes(fileBytes: max(fileBytes, inUseBytes), inUseBytes: inUseBytes)
+    }
+
+    /// What the file takes of the disk: its length without the holes, and without what some file systems reserve behind
+    /// its end.
+    private var occupiedBytes: Int? {
+        var descriptor: Int32 = -1
+        var file = stat()
+        guard mdb_env_get_fd(environment, &descriptor) == 0, fstat(descriptor, &file) == 0 else { return nil }
+        return min(Int(file.st_blocks) * 512, Int(file.st_size))
     }
 
     // MARK: Committing
@@ -164,9 +176,11 @@ package final class LMDBBackend: Backend, @unchecked Sendable {
         do throws(StoreError) {
             try store(batch)
         } catch {
-            // Whatever it was, what LMDB and the kernel now hold in memory is not known to equal what is on disk.
-            isPoisoned.store(true, ordering: .releasing)
-            throw error
+            // Where a page found no room, nothing has changed: what was written of the others are free pages, and the next
+            // attempt writes all of its own. (A root that cannot be written LMDB takes as the end itself.) Else, what LMDB
+            // and the kernel now hold in memory is not known to equal what is on disk.
+            if error != .noSpace { isPoisoned.store(true, ordering: .releasing) }
+            throw error.located(path)
         }
     }
 
@@ -197,8 +211,17 @@ package final class LMDBBackend: Backend, @unchecked Sendable {
             mdb_txn_abort(transaction)
             throw error
         }
-        try LMDBError.check(mdb_txn_commit(transaction), "mdb_txn_commit")
+        let code = mdb_txn_commit(transaction)
+        // LMDB takes a write that the end of the disk cut short for a failed one.
+        if code == EIO, isDiskFull { throw .noSpace }
+        try LMDBError.check(code, "mdb_txn_commit")
         if isWritebackEager { try beginWriteback() }
+    }
+
+    /// Whether the disk has so little room left that a write may have been cut short for it.
+    private var isDiskFull: Bool {
+        var room: UInt64 = 0
+        return martlet_free_bytes(path, &room) == 0 && room < 1 << 20
     }
 
     private func beginWriteback() throws(StoreError) {

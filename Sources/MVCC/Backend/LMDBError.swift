@@ -26,7 +26,7 @@ enum LMDBError {
         if _slowPath(code != 0) { throw make(code, operation()) }
     }
 
-    private static func text(_ code: Int32) -> String { String(cString: mdb_strerror(code)) }
+    static func text(_ code: Int32) -> String { String(cString: mdb_strerror(code)) }
 }
 
 /// The form of a value of the revisions table: checksum (4 bytes, little-endian), flags (1 byte), record.

@@ -30,6 +30,8 @@ package final class ServerContext: Sendable {
     package let logInbox = Mailbox<LogItem>(itemsMax: 1 << 20)
     package let applyInbox = Mailbox<ApplyItem>(itemsMax: 1 << 20)
     package let backendSignal = Signal()
+    /// Calls that wait for the backend thread to give disk space back.
+    package let defragmentInbox = Mailbox<DefragmentRequest>(itemsMax: 64)
     package let maintenanceInbox = Mailbox<MaintenanceJob>(itemsMax: 64)
     /// One for each event loop, by loop index; set once before any request is served.
     private let loops = Mutex<[LoopInbox]>([])

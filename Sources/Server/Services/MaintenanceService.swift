@@ -56,11 +56,23 @@ struct MaintenanceService {
         call.reply(response.encoded().array)
     }
 
-    /// Space is given back while running; what is left to do is to persist what waits, so that removals take effect now.
+    /// Answered when the disk space of what was removed so far has been given back; nothing waits for it meanwhile.
     func defragment(_ call: RPCCall) {
-        context.wantsCommit.store(true, ordering: .releasing)
+        let header = NIOLoopBound({ state.currentHeader }, eventLoop: state.eventLoop)
+        let request = DefragmentRequest { failure in
+            call.eventLoop.execute {
+                switch failure {
+                case nil: call.reply(DefragmentResponse(header: header.value()).encoded().array)
+                case .stopped: call.fail(RPCStatus(.stopped))
+                case .disk(let words): call.fail(RPCStatus(.internal, "etcdserver: defragment: \(words)"))
+                }
+            }
+        }
+        guard context.defragmentInbox.push(request) else {
+            let isStopping = context.isStopping.load(ordering: .relaxed)
+            return call.fail(RPCStatus(isStopping ? .stopped : .tooManyRequests))
+        }
         context.backendSignal.raise()
-        call.reply(DefragmentResponse(header: state.currentHeader).encoded().array)
     }
 
     /// There is no earlier version to go back to: every target is refused, in etcd's words.
