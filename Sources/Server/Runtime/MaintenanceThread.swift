@@ -1,3 +1,4 @@
+import IOInterfaces
 import MVCC
 import Primitives
 
@@ -8,12 +9,8 @@ package struct MaintenanceJob: Sendable {
     init(_ run: @escaping @Sendable (StoreReader) throws(StoreError) -> Void) { self.run = run }
 }
 
-/// Runs long reads of the store, one after another, and in between verifies the stored records' checksums.
+/// Runs long reads of the store, one after another, and in between verifies the stored records' checksums (`ScrubPacing`).
 final class MaintenanceThread {
-    /// Records verified in one step, and the pause after it: about 1 % of a core.
-    private static let scrubRecords = 1000
-    private static let scrubPauseNanoseconds: UInt64 = 100_000_000
-
     private let context: ServerContext
 
     init(context: ServerContext) { self.context = context }
@@ -23,18 +20,29 @@ final class MaintenanceThread {
         do throws(StoreError) {
             let reader = try context.store.makeReader()
             var jobs: [MaintenanceJob] = []
+            var pacing = ScrubPacing(now: context.clock.now())
             var scrubbed: Revision?
-            while context.maintenanceInbox.takeAll(into: &jobs, waiting: Self.scrubPauseNanoseconds) {
+            while context.maintenanceInbox.takeAll(
+                into: &jobs, waiting: max(1, pacing.patience(now: context.clock.now())))
+            {
                 for job in jobs { try job.run(reader) }
-                if jobs.isEmpty {
-                    var verified = 0
-                    scrubbed = try reader.scrub(
-                        after: scrubbed, maxRecords: Self.scrubRecords, verified: &verified)
-                    context.metrics.scrubbedRecords.add(verified)
-                }
+                if jobs.isEmpty, pacing.isDue(now: context.clock.now()) { try scrub(reader, &scrubbed, &pacing) }
             }
         } catch {
             context.stopProcess("reading the store: \(error)")
         }
+    }
+
+    private func scrub(
+        _ reader: StoreReader, _ scrubbed: inout Revision?, _ pacing: inout ScrubPacing
+    ) throws(StoreError) {
+        let start = context.clock.now()
+        let isFirst = scrubbed == nil
+        var verified = 0
+        scrubbed = try reader.scrub(
+            after: scrubbed, maxRecords: ScrubPacing.stepRecordsMax, maxBytes: ScrubPacing.stepBytesMax,
+            verified: &verified)
+        context.metrics.scrubbedRecords.add(verified)
+        pacing.stepped(from: start, to: context.clock.now(), isFirst: isFirst, isLast: scrubbed == nil)
     }
 }
