@@ -13,15 +13,27 @@ struct BenchCommand: AsyncParsableCommand {
         ])
 }
 
+/// What a workload does where its flags leave it open: so much that it takes seconds, not minutes, on a small machine.
+struct BenchDefaults {
+    var connections = 10
+    var clients = 100
+    /// Calls to measure; nil: for `seconds`.
+    var total: Int?
+    var seconds: Int64 = 10
+    var rate = 0.0
+    var keys = 100_000
+}
+
 /// The flags that all workloads share.
 struct BenchOptions: ParsableArguments {
-    @Option(help: "Connections.")
-    var conns = 10
+    @Option(name: .customLong("conns"), help: "Connections; 10 unless given.")
+    private var givenConnections: Int?
 
-    @Option(help: "Calls in flight on each connection.")
-    var clients = 100
+    @Option(
+        name: .customLong("clients"), help: "Calls in flight on each connection; 100 unless given, for list 1.")
+    private var givenClients: Int?
 
-    @Option(help: "Calls to measure; 100,000 unless --duration is given.")
+    @Option(help: "Calls to measure; without --duration 100,000, but for list, txn-mixed and watch 10 seconds.")
     var total: Int?
 
     @Option(help: "How long to measure.")
@@ -30,8 +42,10 @@ struct BenchOptions: ParsableArguments {
     @Option(help: "How long to run before measuring begins.")
     var warmUp = GoDuration.seconds(1)
 
-    @Option(help: "Calls per second in all; 0 for as many as can be.")
-    var rate = 0.0
+    @Option(
+        name: .customLong("rate"),
+        help: "Calls per second in all; 0, unless given, for as many as can be, but for watch 500.")
+    private var givenRate: Double?
 
     @Option(help: "The size of keys, bytes.")
     var keySize = 8
@@ -39,8 +53,9 @@ struct BenchOptions: ParsableArguments {
     @Option(help: "The size of values, bytes.")
     var valSize = 256
 
-    @Option(help: "How many different keys there are.")
-    var keySpaceSize = 100_000
+    @Option(
+        name: .customLong("key-space-size"), help: "How many different keys there are; 100,000, for list 10,000.")
+    private var givenKeys: Int?
 
     @Flag(help: "Keys one after the other instead of at random.")
     var sequentialKeys = false
@@ -60,6 +75,37 @@ struct BenchOptions: ParsableArguments {
     @Flag(help: "Print one JSON object instead of text.")
     var json = false
 
+    var conns: Int {
+        get { givenConnections ?? BenchDefaults().connections }
+        set { givenConnections = newValue }
+    }
+    var clients: Int {
+        get { givenClients ?? BenchDefaults().clients }
+        set { givenClients = newValue }
+    }
+    var rate: Double {
+        get { givenRate ?? BenchDefaults().rate }
+        set { givenRate = newValue }
+    }
+    var keySpaceSize: Int {
+        get { givenKeys ?? BenchDefaults().keys }
+        set { givenKeys = newValue }
+    }
+
+    /// These options with a workload's own defaults where nothing is given.
+    func filled(_ defaults: BenchDefaults) -> BenchOptions {
+        var options = self
+        options.conns = givenConnections ?? defaults.connections
+        options.clients = givenClients ?? defaults.clients
+        options.rate = givenRate ?? defaults.rate
+        options.keySpaceSize = givenKeys ?? defaults.keys
+        if total == nil, duration == nil {
+            options.total = defaults.total
+            if defaults.total == nil { options.duration = .seconds(defaults.seconds) }
+        }
+        return options
+    }
+
     func validate() throws {
         guard conns > 0, clients > 0, loops > 0 else {
             throw ValidationError("--conns, --clients and --loops must be positive")
@@ -68,7 +114,7 @@ struct BenchOptions: ParsableArguments {
             throw ValidationError("unknown consistency flag \"\(consistency)\"")
         }
         guard rate >= 0, valSize >= 0, total ?? 1 > 0 else {
-            throw ValidationError("--rate, --val-size and --total must not be negative")
+            throw ValidationError("--total must be positive, --rate and --val-size not negative")
         }
     }
 
@@ -84,7 +130,7 @@ struct BenchOptions: ParsableArguments {
             }
             target.serverPIDs.append(pid)
         }
-        if !json { target.progress = .onTerminal() }
+        target.progress = json ? .onTerminal() : .onStandardError()
         return target
     }
 
@@ -166,7 +212,8 @@ struct BenchRangeCommand: AsyncParsableCommand {
 
 struct BenchListCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "list", abstract: "Reads a whole prefix of --key-space-size keys, which it puts first")
+        commandName: "list", abstract: "Reads a whole prefix of --key-space-size keys, which it puts first",
+        discussion: "Unless told otherwise, 10 clients list 10,000 keys of 256 bytes for 10 seconds.")
 
     @OptionGroup var options: BenchOptions
     @OptionGroup var global: GlobalOptions
@@ -175,6 +222,8 @@ struct BenchListCommand: AsyncParsableCommand {
     var noFill = false
 
     func run() async throws {
+        // A call reads all keys: as many calls as of other kinds would take many minutes.
+        let options = options.filled(BenchDefaults(clients: 1, keys: 10_000))
         let report = try await SimpleWorkloads.list(try options.target(global), options, fills: !noFill)
         try finish(report, json: options.json)
     }
@@ -182,7 +231,9 @@ struct BenchListCommand: AsyncParsableCommand {
 
 struct BenchTxnMixedCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "txn-mixed", abstract: "Ranges and puts in transactions")
+        commandName: "txn-mixed", abstract: "Ranges and puts in transactions",
+        discussion: "Unless told otherwise, for 10 seconds. A range goes from a key on, and returns up to --limit rows."
+    )
 
     @OptionGroup var options: BenchOptions
     @OptionGroup var global: GlobalOptions
@@ -194,6 +245,7 @@ struct BenchTxnMixedCommand: AsyncParsableCommand {
     var limit = 1000
 
     func run() async throws {
+        let options = options.filled(BenchDefaults())
         try options.checkKeys()
         let report = try await SimpleWorkloads.txnMixed(
             try options.target(global), options, readsPerWrite: rwRatio, limit: limit)
@@ -203,7 +255,8 @@ struct BenchTxnMixedCommand: AsyncParsableCommand {
 
 struct BenchWatchCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "watch", abstract: "Puts under one prefix that many watchers watch; checks what they get")
+        commandName: "watch", abstract: "Puts under one prefix that many watchers watch; checks what they get",
+        discussion: "Unless told otherwise, 500 puts per second for 10 seconds, each an event for all 1,000 watchers.")
 
     @OptionGroup var options: BenchOptions
     @OptionGroup var global: GlobalOptions
@@ -218,6 +271,8 @@ struct BenchWatchCommand: AsyncParsableCommand {
     var prevKv = false
 
     func run() async throws {
+        // Every put is an event for each watcher: without a rate there would be a hundred million of them.
+        let options = options.filled(BenchDefaults(rate: 500))
         let workload = WatchWorkload(
             watchers: watchers, streams: streams, withPrevious: prevKv, valueBytes: max(16, options.valSize))
         let report = try await workload.run(try options.target(global), options)

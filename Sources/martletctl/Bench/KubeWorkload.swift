@@ -31,7 +31,9 @@ struct KubeWorkload: Sendable {
     private func run(_ harness: LoadHarness, _ options: BenchOptions) async throws(CommandError) -> BenchReport {
         try await claim(harness)
         // Remove what an earlier run has left, and learn the revision from which everything is new.
+        harness.target.progress.begin("removing what an earlier run has left")
         let revision = try await Self.clear(harness)
+        harness.target.progress.end()
         let watches = try await openWatches(harness, from: revision + 1)
         let collector = NIOLockedValueBox(KubeSource.Acknowledged())
         // One source for each loop, kept from the creation of objects to the end.
@@ -43,7 +45,7 @@ struct KubeWorkload: Sendable {
         let preload = LoadPlan(
             clientsPerConnection: options.clients, total: objects / harness.loopCount * harness.loopCount,
             duration: nil)
-        let made = try await harness.run(preload, title: "objects") { sources[$0].value }
+        let made = try await harness.run(preload, title: "making objects") { sources[$0].value }
         if let text = made.errorTexts.first { throw .failure("cannot make objects: \(text)") }
         var report = try await SimpleWorkloads.measure(
             harness, options, workload: "kube", operations: KubeSource.Operation.allCases.map(\.name),
@@ -55,6 +57,8 @@ struct KubeWorkload: Sendable {
         // The sources add up what they acknowledged after every run; the last sum counts.
         for source in sources { await source.onLoop { $0.report() } }
         let acknowledged = collector.withLockedValue { $0 }
+        harness.target.progress.begin("checking what the watches got")
+        defer { harness.target.progress.end() }
         report.failures += try await verify(watches, acknowledged)
         let events = acknowledged.revisions.reduce(0) { $0 + $1.count }
         report.figures.append(("events_checked", Double(events)))
@@ -80,7 +84,7 @@ struct KubeWorkload: Sendable {
             let count = try await rows(Self.prefix, KeyRange.prefixEnd(Self.prefix))
             guard count == 0 else {
                 throw .failure(
-                    "there are \(count) keys under /registry, and this workload deletes what is there: choose another "
+                    "/registry has \(count) keys of others, and this workload deletes what is there: choose another "
                         + "store, or say --overwrite")
             }
         }

@@ -16,7 +16,7 @@ struct BenchTarget: Sendable {
     /// The server's processes on this machine, for processor time and memory; empty when it is elsewhere.
     var serverPIDs: [Int32] = []
     /// Tells how far a run is, on stderr.
-    var progress = Progress(isShown: false)
+    var progress = Progress.none
 
     /// The usage of the server's processes; nil when there are none to look at.
     func serverUsage() -> ProcessUsage? { ProcessUsage(pids: serverPIDs) }

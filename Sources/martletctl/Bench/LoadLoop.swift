@@ -83,8 +83,11 @@ final class LoadLoop {
     private var result: LoadResult
     private let promise: EventLoopPromise<LoadResult>
     private let onCall: (Int) -> Void
+    /// Calls that have ended and `onCall` was not told of, and when it was told last.
+    private var unreported = 0
+    private var reported = NIODeadline.now()
 
-    /// `onCall` is told of every 1,000 calls made.
+    /// `onCall` is told of calls that have ended, every 1,000 of them and at least ten times a second.
     init(
         eventLoop: any EventLoop, connections: [LoadConnection], source: any LoadSource, plan: LoadPlan,
         onCall: @escaping (Int) -> Void
@@ -146,8 +149,15 @@ final class LoadLoop {
     }
 
     private func completed(_ call: LoadCall, _ outcome: LoadConnection.Outcome, slot: Int, start: NIODeadline) {
-        let took = NIODeadline.now().uptimeNanoseconds &- start.uptimeNanoseconds
+        let now = NIODeadline.now()
+        let took = now.uptimeNanoseconds &- start.uptimeNanoseconds
         inFlight -= 1
+        unreported += 1
+        if unreported >= 1000 || now - reported >= .milliseconds(100) {
+            onCall(unreported)
+            unreported = 0
+            reported = now
+        }
         switch outcome {
         case .reply(let bytes):
             result.histograms[call.operation].add(took)
@@ -159,7 +169,6 @@ final class LoadLoop {
             // A dead connection fails each call at once: on the stack of the last one there would be no end of them.
             return eventLoop.assumeIsolated().execute { self.fill() }
         }
-        if result.calls % 1000 == 0 { onCall(1000) }
         idle.append(slot)
         fill()
     }

@@ -75,7 +75,7 @@ enum SimpleWorkloads {
             if fills {
                 let plan = LoadPlan(
                     clientsPerConnection: 100, total: options.keySpaceSize / loops * loops + loops, duration: nil)
-                let filled = try await harness.run(plan, title: "fill") { loop in
+                let filled = try await harness.run(plan, title: "putting keys") { loop in
                     PutSource(
                         keys: options.keys(loop: loop, of: loops, isSequential: true)!,
                         valueBytes: options.valSize, seed: options.seed)
@@ -143,7 +143,7 @@ enum SimpleWorkloads {
     ) async throws(CommandError) {
         let loops = harness.loopCount
         let filled = try await harness.run(
-            LoadPlan(clientsPerConnection: 100, total: nil, duration: nil), title: "fill"
+            LoadPlan(clientsPerConnection: 100, total: keys, duration: nil), title: "putting keys"
         ) { loop in
             let (share, rest) = keys.quotientAndRemainder(dividingBy: loops)
             let first = share * loop + min(loop, rest)

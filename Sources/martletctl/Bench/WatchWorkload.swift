@@ -83,7 +83,11 @@ struct WatchWorkload: Sendable {
 
     func run(_ target: BenchTarget, _ options: BenchOptions) async throws(CommandError) -> BenchReport {
         try await SimpleWorkloads.withHarness(target) { (harness) throws(CommandError) in
+            let progress = harness.target.progress
+            progress.begin("making \(watchers) watches")
+            defer { progress.end() }
             let counters = try await open(harness)
+            progress.end()
             var quick = options
             quick.warmUp = .seconds(0)
             let warmUp = LoadPlan(
@@ -102,6 +106,7 @@ struct WatchWorkload: Sendable {
                     ("prev-kv", "\(withPrevious)"),
                 ], makeSource)
             let puts = Int(report.result.calls)
+            progress.begin("waiting for the last events")
             let seen = await settle(counters, expected: puts * watchers)
             if let use = report.server, let after = target.serverUsage() {
                 // The server goes on sending after the last put was acknowledged.

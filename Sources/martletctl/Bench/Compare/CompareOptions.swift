@@ -45,7 +45,7 @@ struct CompareOptions: ParsableArguments {
     }
 
     /// Where workloads show how far they are.
-    var progress: Progress { json ? Progress(isShown: false) : .onTerminal() }
+    var progress: Progress { json ? .none : .onTerminal() }
 
     /// The executable of one of the two servers, and the folder for its data.
     func place(isMartlet: Bool) -> (path: String, directory: String) {
