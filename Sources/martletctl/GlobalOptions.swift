@@ -1,11 +1,12 @@
 import ArgumentParser
 import Client
-import Glibc
+import SwiftProtobuf
 
 /// The flags that every command takes: etcdctl's names, forms and defaults. This is the only place that names them.
 ///
 /// A flag that is not given takes its value from the environment, `ETCDCTL_` and its name in capitals with `_` for
-/// `-`.
+/// `-`. Flags that etcdctl has and that cannot be honoured are refused with the reason, when a value is given that
+/// would change something (`checkRefused`).
 package struct GlobalOptions: ParsableArguments {
     @Option(help: "Endpoints, separated by commas.")
     var endpoints = "127.0.0.1:2379"
@@ -52,79 +53,27 @@ package struct GlobalOptions: ParsableArguments {
     @Option(help: "The user's password.")
     var password = ""
 
+    @Option(help: "A token of authentication; refused, use --user.")
+    var authJwtToken = ""
+
+    @Option(
+        name: [.customShort("d"), .customLong("discovery-srv")],
+        help: "A domain whose SRV records name the endpoints; refused, use --endpoints.")
+    var discoverySRV = ""
+
+    @Option(name: .customLong("discovery-srv-name"), help: "The service's name in SRV records; goes with -d.")
+    var discoverySRVName = ""
+
+    @Flag(inversion: .prefixedNo, help: "Take SRV records that are not secured; goes with -d.")
+    var insecureDiscovery = true
+
+    @Option(help: "The longest request sent, bytes: 0, or a limit that put and txn are to keep.")
+    var maxRequestBytes = 0
+
+    @Option(help: "The longest answer taken, bytes: 0, or 2147483647, which is the limit.")
+    var maxRecvBytes = 0
+
     package init() {}
-
-    /// The long names of the flags above that have a value, and those that have none.
-    static let valueNames = [
-        "endpoints", "write-out", "dial-timeout", "command-timeout", "keepalive-time", "keepalive-timeout", "cert",
-        "key", "cacert", "user", "password",
-    ]
-    static let switchNames = ["hex", "debug", "insecure-transport", "insecure-skip-tls-verify"]
-
-    /// The flags without a value of the single commands, which like those above may be written `--prefix=true`.
-    private static let commandSwitchNames: Set<String> = [
-        "prefix", "prev-kv", "from-key", "keys-only", "count-only", "print-value-only", "ignore-value",
-        "ignore-lease", "interactive", "progress-notify", "physical", "once", "keys", "cluster", "learner", "range",
-        "skip-hash-check", "mark-compacted",
-    ]
-
-    /// Those of all that have a form which says no: what they say is not the same as not being given.
-    private static let invertedNames: Set<String> = ["insecure-transport", "mark-compacted"]
-
-    /// Puts command-line arguments into the form that the parser takes: global flags, which may stand before the
-    /// command, go behind it (but before `--`); `--flag=true` becomes `--flag`, `--flag=false` nothing; flags from
-    /// the environment are added.
-    package static func arrange(_ arguments: [String], environment: (String) -> String?) -> [String] {
-        var own: [String] = []
-        var global: [String] = []
-        var given: Set<String> = []
-        var rest = arguments[...]
-        while let argument = rest.popFirst() {
-            if argument == "--" {
-                rest = [argument] + rest
-                break
-            }
-            guard argument.hasPrefix("-") else {
-                own.append(argument)
-                continue
-            }
-            let parts = argument.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
-            let name = parts[0] == "-w" ? "write-out" : String(parts[0].drop { $0 == "-" })
-            let value = parts.count == 2 ? String(parts[1]) : nil
-            if parts[0].hasPrefix("--") || parts[0] == "-w", valueNames.contains(name) {
-                given.insert(name)
-                if let value = value ?? rest.popFirst() {
-                    global.append("--\(name)=\(value)")
-                } else {
-                    own.append(argument)
-                }
-            } else if argument.hasPrefix("-w"), !argument.hasPrefix("--") {
-                given.insert("write-out")
-                global.append("--write-out=\(argument.dropFirst(2))")
-            } else if parts[0].hasPrefix("--"), switchNames.contains(name) || commandSwitchNames.contains(name) {
-                given.insert(name)
-                let target = switchForm(name, value)
-                if switchNames.contains(name) { global += target } else { own += target }
-            } else {
-                own.append(argument)
-            }
-        }
-        for name in valueNames + switchNames where !given.contains(name) {
-            let variable = "ETCDCTL_" + name.uppercased().map { $0 == "-" ? "_" : String($0) }.joined()
-            guard let value = environment(variable), !value.isEmpty else { continue }
-            global += switchNames.contains(name) ? switchForm(name, value) : ["--\(name)=\(value)"]
-        }
-        return own + global + rest
-    }
-
-    private static func switchForm(_ name: String, _ value: String?) -> [String] {
-        switch value {
-        case nil, "true", "1", "t", "T", "TRUE", "True": ["--\(name)"]
-        case "false", "0", "f", "F", "FALSE", "False":
-            invertedNames.contains(name) ? ["--no-\(name)"] : []
-        case let value?: ["--\(name)=\(value)"]
-        }
-    }
 
     /// The printer for the chosen format.
     func printer() throws(CommandError) -> Printer {
@@ -132,6 +81,28 @@ package struct GlobalOptions: ParsableArguments {
             throw .badFeature("unsupported output format")
         }
         return Printer(format: format, isHex: hex)
+    }
+
+    /// Throws the reason when a flag is used that only etcdctl can honour.
+    func checkRefused() throws(CommandError) {
+        if !discoverySRV.isEmpty {
+            throw .failure("--discovery-srv: SRV records are not looked up; name the endpoints with --endpoints")
+        }
+        if !authJwtToken.isEmpty {
+            throw .failure("--auth-jwt-token: only names and passwords can be sent; use --user")
+        }
+        if maxRecvBytes != 0, maxRecvBytes < Int(Int32.max) {
+            throw .failure("--max-recv-bytes: answers of up to \(Int32.max) bytes are always taken; leave it out")
+        }
+        if maxRequestBytes < 0 { throw .badArguments("--max-request-bytes must not be negative") }
+    }
+
+    /// Throws what etcdctl says about a request longer than `--max-request-bytes`.
+    func checkSize(_ request: some Message) throws(CommandError) {
+        guard maxRequestBytes > 0, let bytes = try? request.serializedData().count, bytes > maxRequestBytes else {
+            return
+        }
+        throw .failure("trying to send message larger than max (\(bytes) vs. \(maxRequestBytes))")
     }
 
     /// The endpoints as they were given, in order.

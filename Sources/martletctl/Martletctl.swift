@@ -8,7 +8,14 @@ struct Martletctl: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "martletctl",
         abstract: "A command line client for Martlet and etcd.",
-        discussion: "Every flag without a value of its own is taken from the environment: ETCDCTL_ENDPOINTS and so on.",
+        discussion: """
+            Keys, leases, members and snapshots are handled by etcdctl's commands, with its flags and output. Objects of \
+            Kubernetes, under /registry, are handled as kubectl would: apply, diff, describe, delete, and get with -n, \
+            -A, -o, -l or -w, or `resource get KIND` in any case.
+
+            The flags that every command has - `martletctl get --help` lists them - may also stand before the command, \
+            and be given in the environment: ETCDCTL_ENDPOINTS for --endpoints, and so on.
+            """,
         subcommands: [
             GetCommand.self, PutCommand.self, DeleteCommand.self, TxnCommand.self, WatchCommand.self,
             LeaseCommand.self, CompactionCommand.self, EndpointCommand.self, MemberCommand.self,
@@ -25,6 +32,7 @@ struct Martletctl: AsyncParsableCommand {
         signal(SIGPIPE, SIG_IGN)
         let arguments = GlobalOptions.arrange(RawText.commandLine(), environment: Environment.value)
         do {
+            if let problem = CommandTree.problem(arguments) { throw problem }
             var command = try parseAsRoot(arguments)
             if var command = command as? any AsyncParsableCommand {
                 try await command.run()
@@ -33,6 +41,7 @@ struct Martletctl: AsyncParsableCommand {
             }
             return 0
         } catch let error as CommandError {
+            ConnectionFailures.explain(error)
             if !error.message.isEmpty { Output.error("Error: \(error.message)") }
             return error.code.rawValue
         } catch {
@@ -41,7 +50,7 @@ struct Martletctl: AsyncParsableCommand {
                 Output.write(Array((text + "\n").utf8))
                 return 0
             }
-            Output.error("Error: \(message(for: error))")
+            Output.error("Error: \(message(for: error))\nRun '\(CommandTree.path(arguments)) --help' for usage.")
             return CommandError.Code.failure.rawValue
         }
     }

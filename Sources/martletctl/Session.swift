@@ -40,21 +40,31 @@ extension GlobalOptions {
 
     /// The client that these options describe.
     func clientConfiguration(endpoints texts: [String]? = nil) throws(CommandError) -> EtcdClient.Configuration {
+        try checkRefused()
         var endpoints: [Endpoint] = []
         for text in texts ?? endpointList {
             guard let endpoint = Endpoint(text) else { throw .badArguments("bad endpoint \(GoText.quoted(text))") }
             endpoints.append(endpoint)
         }
-        guard !endpoints.isEmpty else { throw .badArguments("no endpoint given") }
+        guard !endpoints.isEmpty else { throw CommandError(.badConnection, "etcdclient: no available endpoints") }
         var configuration = EtcdClient.Configuration(endpoints: endpoints)
         configuration.tls = try tlsConfiguration(endpoints)
         configuration.dialTimeout = .nanoseconds(dialTimeout.nanoseconds)
         configuration.requestTimeout = .nanoseconds(commandTimeout.nanoseconds)
         configuration.credentials = try credentials()
-        if debug {
-            configuration.onConnectionFailure = { endpoint, error in
+        let isVerbose = debug
+        configuration.onConnectionFailure = { endpoint, error in
+            if isVerbose {
                 Output.error("cannot connect to \(endpoint): \(error.message)")
+            } else {
+                ConnectionFailures.note(endpoint, error)
             }
+        }
+        if let tls = configuration.tls {
+            // Files that cannot be used fail every connection: say so now instead of trying until the time is over.
+            do throws(ClientError) {
+                _ = try Dialer(endpoints[0], tls: tls, timeout: configuration.dialTimeout)
+            } catch { throw .badArguments(error.message) }
         }
         return configuration
     }
@@ -64,7 +74,10 @@ extension GlobalOptions {
         let isAsked = !cert.isEmpty || !key.isEmpty || !cacert.isEmpty || !insecureTransport
         guard isAsked || endpoints.contains(where: { $0.security == .tls }) else { return nil }
         guard cert.isEmpty == key.isEmpty else {
-            throw .failure("KeyFile and CertFile must both be present[key: \(key), cert: \(cert)]")
+            throw .badArguments("KeyFile and CertFile must both be present[key: \(key), cert: \(cert)]")
+        }
+        for path in [cacert, cert, key] where !path.isEmpty && access(path, R_OK) != 0 {
+            throw .badArguments("open \(path): \(errorText().lowercased())")
         }
         var tls = TLSConfiguration.client(
             trustedCAFile: cacert.isEmpty ? nil : cacert, certificateFile: cert.isEmpty ? nil : cert,

@@ -64,9 +64,16 @@ struct DefragCommand: AsyncParsableCommand {
     @Flag(help: "All members of the cluster.")
     var cluster = false
 
+    @Option(help: "A data directory that no server uses; refused, as a Martlet's needs no defragmentation.")
+    var dataDir = ""
+
     @OptionGroup var global: GlobalOptions
 
     func run() async throws {
+        guard dataDir.isEmpty else {
+            throw CommandError.failure(
+                "--data-dir: a Martlet's data directory needs no defragmentation; for an etcd's, use etcdutl defrag")
+        }
         var hasFailed = false
         for endpoint in try await selectedEndpoints(global, isCluster: cluster) {
             do {

@@ -23,11 +23,20 @@ struct SnapshotSaveCommand: AsyncParsableCommand {
 
     func run() async throws {
         guard words.count == 1 else { throw CommandError.badArguments("snapshot save expects one argument") }
+        let path = words[0]
+        // Whatever goes wrong from here on is an interruption to etcdctl.
+        do { try await save(to: path) } catch let error as CommandError {
+            throw error.code == .failure ? CommandError(.interrupted, error.message) : error
+        }
+        Output.write(Array("Snapshot saved at \(path)\n".utf8))
+    }
+
+    private func save(to path: String) async throws {
         guard global.endpointList.count == 1 else {
             throw CommandError.failure(
-                "snapshot must be requested to one selected node, not multiple [\(global.endpoints)]")
+                "snapshot must be requested to one selected node, not multiple "
+                    + "[\(global.endpointList.joined(separator: " "))]")
         }
-        let path = words[0]
         try await global.session { client in
             let stream = try await client.snapshot()
             let file = try SnapshotFile(partOf: path)
@@ -40,7 +49,6 @@ struct SnapshotSaveCommand: AsyncParsableCommand {
                 throw error
             }
         }
-        Output.write(Array("Snapshot saved at \(path)\n".utf8))
     }
 }
 

@@ -19,6 +19,7 @@ struct TxnCommand: AsyncParsableCommand {
         let printer = try global.printer()
         var lines = StandardInput()
         let request = try readTxn(prompts: interactive, nextLine: { lines.nextLine() })
+        try global.checkSize(request)
         let response = try await global.session { client in try await client.txn(request) }
         Output.write(try printer.txn(response))
     }

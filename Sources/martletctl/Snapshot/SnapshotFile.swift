@@ -21,7 +21,9 @@ final class SnapshotFile {
         self.path = path
         partPath = path + ".part"
         descriptor = open(partPath, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
-        guard descriptor >= 0 else { throw .failure("could not open \(partPath) (\(errorText()))") }
+        guard descriptor >= 0 else {
+            throw .failure("could not open \(partPath) (open \(partPath): \(errorText().lowercased()))")
+        }
         guard let digest = EVP_MD_CTX_new(), EVP_DigestInit_ex(digest, EVP_sha256(), nil) == 1 else {
             throw .failure("SHA-256 is not available")
         }
