@@ -205,7 +205,13 @@ func parseLease(_ text: String, what: String) throws(CommandError) -> Int64 {
 struct GetCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "get", abstract: "Gets the key or a range of keys",
-        discussion: "With a flag of objects, as in `get deployments -A`, it is `resource get`.")
+        discussion: """
+            `get KEY [END]` reads keys, as etcdctl does. With a flag that only objects have (-n, -A, -o, -l, --watch, \
+            --resource) it is `resource get KIND [NAME]`: `get deployments -A`, `get pod web -n shop -o yaml`.
+
+            -w followed by an output format is --write-out, as in `get foo -w json`. Without one, at the end of the line or \
+            where objects are read, it is --watch: `get pods -w`, `get pods -w -n shop`.
+            """)
 
     @OptionGroup var arguments: GetArguments
     @OptionGroup var objects: ObjectGetOptions
@@ -219,7 +225,10 @@ struct GetCommand: AsyncParsableCommand {
             guard arguments.hasOnlyWords, !printValueOnly else {
                 throw CommandError.badArguments("flags of keys and of objects do not mix")
             }
-            return try await objects.run(arguments.words, global)
+            do { return try await objects.run(arguments.words, global) } catch let error as CommandError {
+                guard objects.isOnlyWatch, error.message.contains("has no kind") else { throw error }
+                throw CommandError(error.code, error.message + "; for a key, -w needs an output format, as in -w json")
+            }
         }
         let request = try arguments.request()
         let printer = try global.printer()
@@ -231,6 +240,9 @@ struct GetCommand: AsyncParsableCommand {
         }
         let response = try await global.session { client in try await client.range(request) }
         Output.write(try printer.range(response, parts: printValueOnly ? .valueOnly : .keyAndValue))
+        if response.kvs.isEmpty, arguments.hasOnlyWords, let advice = ObjectWords.advice(arguments.words) {
+            Output.error(advice)
+        }
     }
 }
 
@@ -244,6 +256,7 @@ struct PutCommand: AsyncParsableCommand {
     func run() async throws {
         let request = try arguments.request(standardInput: { StandardInput.readAll() })
         let printer = try global.printer()
+        try global.checkSize(request)
         let response = try await global.session { client in try await client.put(request) }
         Output.write(try printer.put(response))
     }

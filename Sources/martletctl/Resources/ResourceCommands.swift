@@ -6,8 +6,8 @@ import ResourceStore
 ///
 /// etcdctl's own `get KEY` keeps its name and meaning, so objects are read by `resource get KIND`, or by `get KIND` with a
 /// flag that only objects have (`-n`, `-A`, `-o`, `-l`, `--watch`, `--resource`); `apply`, `diff`, `delete`, `describe` and
-/// `du` have no namesake in etcdctl and stand at the top, too. `top --keys` shows resources, `top` members. `-w` is
-/// etcdctl's `--write-out` everywhere, so watching is `--watch`.
+/// `du` have no namesake in etcdctl and stand at the top, too. `top --keys` shows resources, `top` members. `-w` before
+/// an output format is etcdctl's `--write-out`, else `--watch` (`ObjectForm`).
 struct ResourceCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "resource",

@@ -14,7 +14,10 @@ enum ObjectOutput: String, ExpressibleByArgument, CaseIterable {
 /// but cannot be shown as YAML or JSON.
 struct ResourceGetCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "get", abstract: "Lists objects, or follows their changes")
+        commandName: "get", abstract: "Lists objects, or follows their changes",
+        discussion: """
+            -w without an output format behind it is --watch: `resource get pods -w`, `resource get pods -w -A`.
+            """)
 
     @Argument(help: "The kind - plural, singular, short or PLURAL.GROUP - and names; or KIND/NAME.")
     var words: [String] = []
@@ -39,7 +42,7 @@ struct ObjectGetOptions: ParsableArguments {
     @Option(name: [.customShort("l"), .long], help: "Only objects with these labels: a=b,c!=d,e in (f,g),!h.")
     var selector: String?
 
-    @Flag(help: "Go on with the changes of objects, until interrupted.")
+    @Flag(help: "Go on with the changes of objects, until interrupted; also -w.")
     var watch = false
 
     @Option(help: "Objects in one page of the list.")
@@ -51,8 +54,14 @@ struct ObjectGetOptions: ParsableArguments {
             || options.resource != nil
     }
 
+    /// Whether nothing but `--watch`, which may have been written `-w`, says that objects are meant.
+    var isOnlyWatch: Bool {
+        watch && !allNamespaces && output == nil && selector == nil && options.namespace == nil
+            && options.resource == nil
+    }
+
     func run(_ words: [String], _ global: GlobalOptions) async throws {
-        let output = output ?? .table
+        let output = try chosenOutput(global)
         let (kind, names) = try ObjectWords.parse(words, resource: options.resource)
         guard chunkSize > 0 else { throw CommandError.badArguments("--chunk-size is at least 1") }
         if !names.isEmpty {
@@ -91,6 +100,17 @@ struct ObjectGetOptions: ParsableArguments {
         }
     }
 
+    /// What `-o` says, or else `-w` where that is a form of objects, too.
+    private func chosenOutput(_ global: GlobalOptions) throws(CommandError) -> ObjectOutput {
+        if let output { return output }
+        switch global.writeOut {
+        case "simple", "table": return .table
+        case "json": return .json
+        default:
+            throw .badFeature("\(global.writeOut) is no form of objects: -o takes table, wide, name, yaml or json")
+        }
+    }
+
     /// Prints what exists, then each change. An object whose labels no longer match goes away, as a watch of the API
     /// server has it; one whose labels begin to match comes. Begins again when the history is gone.
     private func follow(
@@ -125,12 +145,21 @@ struct ObjectGetOptions: ParsableArguments {
 /// The words that name objects: `KIND`, `KIND NAME...` or `KIND/NAME`.
 enum ObjectWords {
     static func parse(_ words: [String], resource: String?) throws(CommandError) -> (kind: String, names: [String]) {
-        guard let first = words.first else { throw .badArguments("name a kind, as in: get configmaps") }
+        guard let first = words.first else { throw .badArguments("name a kind, such as configmaps") }
         if let slash = first.firstIndex(of: "/") {
             guard words.count == 1 else { throw .badArguments("KIND/NAME stands alone") }
             return (String(first[..<slash]), [String(first[first.index(after: slash)...])])
         }
         return (first, Array(words.dropFirst()))
+    }
+
+    /// How to read objects, for words that name no key but whose first is a kind; nil when it is not.
+    static func advice(_ words: [String]) -> String? {
+        guard let (kind, names) = try? parse(words, resource: nil), KubernetesKinds.kind(named: kind) != nil else {
+            return nil
+        }
+        let command = (["martletctl resource get", kind] + names).joined(separator: " ")
+        return "there is no such key; for objects: \(command)"
     }
 }
 

@@ -27,6 +27,15 @@ extension ResourceStoreTests {
                 #expect(try tool.output("get", "cm", "-A", "-o", "name").split(separator: "\n").count == 3)
                 #expect(try tool.output("get", "cm", "c", "-n", "other").contains("c      ConfigMap"))
                 #expect(try tool.output("get", "cm") == "", "a key of this name")
+                let noKey = try tool.run("get", "cm", "a")
+                #expect(noKey.status == 0 && noKey.output == "")
+                #expect(noKey.errors == "there is no such key; for objects: martletctl resource get cm a\n")
+                #expect(try tool.run("get", "nothing").errors == "")
+                let asJSON = try tool.output("get", "cm", "-w", "json")
+                #expect(asJSON.hasPrefix(#"{"header":"#), "etcdctl's, of a key of this name")
+                #expect(try tool.output("get", "cm", "-A", "-w", "json").contains(#""kind": "List""#))
+                #expect(try tool.run("get", "cm", "-A", "-w", "fields").status == 4)
+                #expect(try tool.run("get", "nokind", "-w").errors.contains("-w needs an output format"))
                 #expect(try tool.run("get", "cm", "-A", "--prefix").status == 128)
                 #expect(
                     try tool.output("res", "get", "cm", "-A", "-l", "app=web,!x", "-o", "name", "--chunk-size", "1")
@@ -74,7 +83,7 @@ extension ResourceStoreTests {
                 let output = tool.folder.path("watch")
                 let child = try Child.guarded(
                     [
-                        command, "res", "get", "cm", "-A", "-l", "app=web", "--watch", "-o", "name", "--endpoints",
+                        command, "res", "get", "cm", "-A", "-l", "app=web", "-w", "-o", "name", "--endpoints",
                         endpoint,
                     ], log: output)
                 func lines() -> [String] {
