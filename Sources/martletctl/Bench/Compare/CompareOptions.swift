@@ -95,7 +95,8 @@ struct CompareOptions: ParsableArguments {
     ) throws(CommandError) -> [CompareWorkload<Context>] {
         let names = only.split(separator: ",").map(String.init)
         for name in names where !all.contains(where: { $0.name == name }) {
-            throw .badArguments("there is no workload \(GoText.quoted(name))")
+            let known = all.map(\.name).joined(separator: ", ")
+            throw .badArguments("there is no workload \(GoText.quoted(name)); there are: \(known)")
         }
         return all.filter { names.isEmpty || names.contains($0.name) }
     }
