@@ -1,4 +1,4 @@
-// martlet-simulate: runs the simulator from the command line. See Sources/Simulator/README.md.
+// martlet-simulate: runs the simulator from the command line. See Simulator.docc of the target Simulator.
 
 import ArgumentParser
 import Glibc

@@ -140,7 +140,7 @@ extension Simulation {
     func isRefusal(of machine: Machine, _ error: any Error) -> Bool {
         let text = "\(error)"
         if let damage = machine.logDamage, text.contains(damage.path) { return true }
-        return machine.isRecordFlipped && (text.contains("corrupted") || text.contains("is damaged"))
+        return machine.isRecordFlipped && text.contains("is damaged")
     }
 
     /// It will not start again.
