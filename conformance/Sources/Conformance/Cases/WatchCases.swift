@@ -387,8 +387,10 @@ enum WatchCases {
         let count = max(3, context.target.endpoints.count)
         for writer in 0..<count {
             for reader in 0..<count {
-                let watch = try await context.watch("k", endpoint: reader)
-                let revision = try await context.put("k", "\(writer)-\(reader)", endpoint: writer)
+                // Each its own key: on a member that is a moment behind, a watch of what is new begins before the last put.
+                let name = "k\(writer)-\(reader)"
+                let watch = try await context.watch(name, endpoint: reader)
+                let revision = try await context.put(name, "v", endpoint: writer)
                 let events = try await watch.events(1)
                 try context.expectEqual(events.first?.kv.modRevision, revision, "revision of the event")
                 watch.stream.cancel()
