@@ -33,7 +33,17 @@ struct ClusterService {
 
     /// Adds, removes, updates or promotes a member; the leader looks whether that may be.
     func change(_ call: RPCCall, _ request: LeaderRequest, _ message: UnsafeRawBufferPointer) {
-        state.atLeader(request, Bytes(copying: message)) { call.end($0) }
+        let own = context.identity.memberID
+        let isOwnEnd = request == .memberRemove && (try? MemberRequest.naming(decoding: message))?.id == own.rawValue
+        state.atLeader(request, Bytes(copying: message)) { [state] result in
+            // Who asks this member next finds the change made here, too. A member that leaves need not wait for that, and
+            // a leader has answered when it had applied the change.
+            guard case .success = result, !isOwnEnd, state.context.leader.load(ordering: .relaxed) != own.rawValue
+            else {
+                return call.end(result)
+            }
+            state.linearize { _ in call.end(result) }
+        }
     }
 
     /// Hands leadership to another member, and answers when that leads.

@@ -190,6 +190,31 @@ extension ClusterTests {
             }
         }
 
+        @Test("who changes the membership finds the change made at the same member, whether that leads or not")
+        func ownChanges() async throws {
+            try await withCluster(3) { cluster in
+                for round in 1...12 {
+                    let client = cluster[round % 3].client
+                    var request = Etcdserverpb_MemberAddRequest()
+                    request.peerUrls = ["http://127.0.0.1:\(round)"]
+                    request.isLearner = true
+                    let add = request
+                    var id: UInt64 = 0
+                    // Members count as healthy after five seconds.
+                    try await eventually("the learner is added") {
+                        guard let answer = try? await client.memberAdd(add) else { return false }
+                        id = answer.member.id
+                        return true
+                    }
+                    let added = try await client.memberList(isLinearizable: false).members
+                    #expect(added.contains { $0.id == id }, "round \(round)")
+                    _ = try await client.memberRemove(id: id)
+                    let left = try await client.memberList(isLinearizable: false).members
+                    #expect(!left.contains { $0.id == id }, "round \(round)")
+                }
+            }
+        }
+
         @Test("a member moves to another address")
         func update() async throws {
             try await withCluster(3, hasLinks: true) { cluster in
