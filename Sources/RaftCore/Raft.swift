@@ -99,6 +99,9 @@ package struct Raft: ~Copyable {
         tracker.restore(restored.configurationState, lastIndex: log.lastIndex)
         emittedHardState = HardState(term: term, vote: vote, commit: log.commit)
         durableHardState = emittedHardState
+        // A torn write may have kept an entry of a new term and lost the hard state behind it. A vote of that term would
+        // have been synced before it left, so there was none. Said here, the term is written with the next Ready.
+        if log.last.term > term { (term, vote) = (log.last.term, .none) }
         emittedSoftState = SoftState(leader: .none, role: .follower)
         resetElectionTimer()
     }

@@ -26,4 +26,7 @@ package let knownSeeds: [KnownSeed] = [
     KnownSeed(
         seed: 800_642, steps: 12_000, members: nil, generation: 2,
         what: "without pre-vote, who alone could win never heard of the other's greater term: nobody led"),
+    KnownSeed(
+        seed: 2_209_291, steps: 12_000, members: nil, generation: 2,
+        what: "the term of a torn append's entries was forgotten once they were applied: a trap at the start after"),
 ]
