@@ -30,8 +30,9 @@ extension Opening {
         let others = table.members.map(\.id).filter { $0 != own.id }
         changes += others.map { .remove($0) }
         guard !changes.isEmpty else { return [] }
-        // A term of our own, so that these entries are like no others.
-        let term = Term(max(recovered.hardState.term, store.appliedTerm).rawValue + 1)
+        // A term of our own, so that these entries are like no others. A torn append may have lost the last entry's.
+        let last = recovered.entries.last?.term ?? store.appliedTerm
+        let term = Term(max(recovered.hardState.term, store.appliedTerm, last).rawValue + 1)
         var entries: [WALEntry] = []
         for change in changes {
             let index = log.lastIndex.advanced(by: entries.count + 1)

@@ -55,7 +55,6 @@ struct Opening {
                 expecting: WALMetadata(clusterID: identity.clusterID, memberID: identity.memberID),
                 after: store.appliedIndex, options: options.log)
         }
-        raiseTerm(&recovered)
         let hasInstalledImage = try finishInstall(store, log, &recovered)
         if store.appliedIndex > .zero, log.firstIndex == LogIndex(1) {
             throw StartError(
@@ -175,13 +174,6 @@ struct Opening {
     }
 
     private func hex(_ number: UInt64) -> String { String(number, radix: 16) }
-
-    /// A torn append may have kept entries of a new term and lost the hard state behind them. Then nothing that depends on
-    /// that term has left this member, no vote either: a vote is synced before.
-    private func raiseTerm(_ recovered: inout WALRecovered) {
-        guard let term = recovered.entries.last?.term, term > recovered.hardState.term else { return }
-        recovered.hardState = WALHardState(term: term, commit: recovered.hardState.commit)
-    }
 
     // MARK: The log behind an installed image
 

@@ -51,7 +51,6 @@ struct RaftLog {
         let last = memory.end.advanced(by: -1)
         commit = max(restored.hardState.commit, restored.applied, RaftLog.provenCommit(restored.entries))
         invariant(commit <= last, "restored commit index beyond the log: durable entries were lost")
-        invariant(memory.isEmpty || terms.term(at: last)! <= restored.hardState.term, "restored term before the log's")
         applying = restored.applied
         applied = restored.applied
         appended = last
