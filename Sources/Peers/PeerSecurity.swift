@@ -7,7 +7,9 @@ import TransportSecurity
 final class PeerSecurity: Sendable {
     private let server: TLSContextSource?
     private let client: TLSContextSource
-    private let checksAddress: Bool
+    private let tls: PeerTLS
+    /// Whether those who dial show a certificate.
+    private let verifiesClients: Bool
 
     /// Reads the files; throws `configuration` with the file and the reason. `tls` nil: the system's CAs for dialling.
     init(_ tls: PeerTLS?, logger: Logger) throws(PeerError) {
@@ -25,8 +27,8 @@ final class PeerSecurity: Sendable {
             server = if let server = tls.server { try TLSContextSource(server, report: report) } else { nil }
             client = try TLSContextSource(tls.client, report: report)
         } catch { throw PeerError(.configuration, "peer TLS: \(error.message)") }
-        let verifies = server?.configuration.verification == .requireClientCertificate
-        checksAddress = verifies && !tls.skipsClientSANVerification
+        self.tls = tls
+        verifiesClients = server?.configuration.verification == .requireClientCertificate
     }
 
     /// Whether https can be listened on.
@@ -35,7 +37,7 @@ final class PeerSecurity: Sendable {
     /// For a listener; nil without a certificate. `refused` hears, on the connection's loop, why a handshake failed.
     func listening(refused: @escaping @Sendable (SocketAddress?, String) -> Void) -> PipelineSecurity? {
         guard let server else { return nil }
-        let checksAddress = checksAddress
+        let (tls, verifiesClients) = (tls, verifiesClients)
         return PipelineSecurity(
             install: { channel in
                 let address = channel.remoteAddress
@@ -45,8 +47,8 @@ final class PeerSecurity: Sendable {
                 let pipeline = channel.pipeline.syncOperations
                 try pipeline.addHandler(TLSHandler(source: server))
                 try pipeline.addHandler(TLSFailureObserver(failed))
-                if checksAddress {
-                    try pipeline.addHandler(ClientAddressCheck { refused(address, $0) })
+                if verifiesClients {
+                    try pipeline.addHandler(ClientCertificateCheck(tls) { refused(address, $0) })
                 }
             },
             inspect: Self.inspect)

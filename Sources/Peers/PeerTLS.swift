@@ -54,6 +54,9 @@ package struct PeerTLS: Sendable, Equatable {
         if requiresClientCertificate, !isAutomatic { server.verification = .requireClientCertificate }
         server.applicationProtocols = ["h2"]
         restrict(&server)
+        // Asked after the handshake, so that the other side can be told: see `ClientCertificateCheck`.
+        server.allowedCommonNames = []
+        server.allowedHostnames = []
         return server
     }
 

@@ -31,17 +31,19 @@ struct PeerPolicy: Sendable {
                     + "not for \(expectedHost)"
             )
         }
-        if !allowedHostnames.isEmpty, !allowedHostnames.contains(where: leaf.isValid(for:)) {
-            return (
-                X509_V_ERR_HOSTNAME_MISMATCH,
-                "the certificate of \"\(leaf.commonName)\" is valid for none of the allowed host names"
-            )
+        return leaf.refusal(allowedHostnames: allowedHostnames, allowedCommonNames: allowedCommonNames)
+            .map { (X509_V_ERR_APPLICATION_VERIFICATION, $0) }
+    }
+}
+
+extension PeerCertificate {
+    /// Why the certificate has none of the names that are allowed; nil when it has one. An empty list allows every name.
+    package func refusal(allowedHostnames: [String], allowedCommonNames: [String]) -> String? {
+        if !allowedHostnames.isEmpty, !allowedHostnames.contains(where: isValid(for:)) {
+            return "the certificate of \"\(commonName)\" is valid for none of the allowed host names"
         }
-        if !allowedCommonNames.isEmpty, !allowedCommonNames.contains(leaf.commonName) {
-            return (
-                X509_V_ERR_APPLICATION_VERIFICATION,
-                "the common name \"\(leaf.commonName)\" is none of the allowed ones"
-            )
+        if !allowedCommonNames.isEmpty, !allowedCommonNames.contains(commonName) {
+            return "the common name \"\(commonName)\" is none of the allowed ones"
         }
         return nil
     }

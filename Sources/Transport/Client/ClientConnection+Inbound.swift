@@ -81,7 +81,8 @@ extension ClientConnection {
         }
         let text = "stream terminated by RST_STREAM with error code: \(code.rawValue)"
         switch code {
-        case .refusedStream: return RPCStatus(.unavailable, text)
+        // Streams that a GOAWAY leaves out end like this: what it says is the reason.
+        case .refusedStream: return goAwayDebug.isEmpty ? RPCStatus(.unavailable, text) : unavailable
         case .cancel: return RPCStatus(.cancelled, text)
         case .enhanceYourCalm: return RPCStatus(.resourceExhausted, text)
         case .inadequateSecurity: return RPCStatus(.permissionDenied, text)

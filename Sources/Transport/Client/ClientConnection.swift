@@ -130,7 +130,7 @@ package final class ClientConnection: HTTP2Session {
         return true
     }
 
-    private var unavailable: RPCStatus {
+    var unavailable: RPCStatus {
         RPCStatus(.unavailable, goAwayDebug.isEmpty ? "connection closed" : "connection closed: \(goAwayDebug)")
     }
 
@@ -391,7 +391,7 @@ package final class ClientConnection: HTTP2Session {
     override func goAwayReceived(lastStreamID: Int32, code: HTTP2ErrorCode, debug: UnsafeRawBufferPointer) {
         isGoingAway = true
         if code != .noError || debug.count > 0 {
-            goAwayDebug = "GOAWAY \(code.rawValue) \(String(decoding: debug.prefix(128), as: UTF8.self))"
+            goAwayDebug = "GOAWAY \(code.rawValue) \(String(decoding: debug.prefix(256), as: UTF8.self))"
         }
     }
 }

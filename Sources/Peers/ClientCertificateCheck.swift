@@ -1,18 +1,22 @@
 import Glibc
 import NIOCore
 import NIOPosix
+import Transport
 import TransportSecurity
 
-/// Asks that a client's certificate be valid for the address it comes from. Stands behind the TLS handler of an
-/// accepted connection, and holds back the end of the handshake while names are looked up. Owner: the connection's
-/// event loop.
+/// Asks that a client's certificate have an allowed name and be valid for the address it comes from. Stands behind the TLS
+/// handler of an accepted connection, and holds back the end of the handshake while names are looked up. Owner: the
+/// connection's event loop.
 ///
-/// As etcd: a certificate without alternative names passes; one with addresses must have the client's; failing that,
+/// The handshake is over by then, so that who is refused can be told why, by a GOAWAY whose reason its log shows.
+///
+/// The address as etcd: a certificate without alternative names passes; one with addresses must have the client's; failing that,
 /// one of its names must lead to the client's address, or the address to one of its names. Source: etcd-behaviour.md
 /// section 8, "peer SAN check".
-final class ClientAddressCheck: ChannelInboundHandler {
+final class ClientCertificateCheck: ChannelInboundHandler {
     typealias InboundIn = ByteBuffer
     typealias InboundOut = ByteBuffer
+    typealias OutboundOut = ByteBuffer
 
     private enum State {
         case handshaking
@@ -22,16 +26,29 @@ final class ClientAddressCheck: ChannelInboundHandler {
         case refused
     }
 
+    /// How long a client that was told why it is refused may take to go.
+    private static let partingTime = TimeAmount.seconds(1)
+
+    private let tls: PeerTLS
     private let refused: (String) -> Void
     private var state = State.handshaking
 
-    init(_ refused: @escaping (String) -> Void) { self.refused = refused }
+    /// - Parameters:
+    ///   - tls: says which names are allowed, and whether addresses are looked at.
+    ///   - refused: hears the reason, once.
+    init(_ tls: PeerTLS, _ refused: @escaping (String) -> Void) {
+        self.tls = tls
+        self.refused = refused
+    }
 
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
         guard case .handshaking = state, let done = event as? TLSHandshakeCompleted else {
             return context.fireUserInboundEventTriggered(event)
         }
-        guard let peer = done.peer, let remote = context.remoteAddress?.ipAddress else {
+        guard let peer = done.peer else { return pass(context, done, held: []) }
+        let reason = peer.refusal(allowedHostnames: tls.allowedHostnames, allowedCommonNames: tls.allowedCommonNames)
+        if let reason { return refuse(context, reason) }
+        guard !tls.skipsClientSANVerification, let remote = context.remoteAddress?.ipAddress else {
             return pass(context, done, held: [])
         }
         let address = Self.plain(remote)
@@ -113,7 +130,11 @@ final class ClientAddressCheck: ChannelInboundHandler {
     private func refuse(_ context: ChannelHandlerContext, _ reason: String) {
         state = .refused
         refused(reason)
-        context.close(promise: nil)
+        context.writeAndFlush(wrapOutboundOut(HTTP2Parting.insecure(reason)), promise: nil)
+        // Closed at once, the connection could be reset before the reason is read. What comes meanwhile is dropped.
+        _ = context.channel.syncOptions.map { try? $0.setOption(.autoRead, value: true) }
+        let channel = context.channel
+        context.eventLoop.scheduleTask(in: Self.partingTime) { channel.close(promise: nil) }
     }
 }
 
