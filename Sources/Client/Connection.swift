@@ -7,12 +7,15 @@ package import TransportSecurity
 package struct Dialer: Sendable {
     private let address: GRPCServer.Listener.Address
     private let security: PipelineSecurity?
-    private var configuration = ClientConfiguration()
+    private var configuration: ClientConfiguration
 
     /// Reads the TLS files when the endpoint wants TLS; throws UNAVAILABLE with the reason when they are bad.
+    /// `transport`: everything about the connection but the time it may take, which is `timeout`.
     package init(
-        _ endpoint: Endpoint, tls: TLSConfiguration?, timeout: TimeAmount
+        _ endpoint: Endpoint, tls: TLSConfiguration?, timeout: TimeAmount,
+        transport: ClientConfiguration = ClientConfiguration()
     ) throws(ClientError) {
+        configuration = transport
         switch endpoint.address {
         case .host(let host, let port): address = .tcp(host: host, port: port)
         case .unixSocket(let path): address = .unix(path: path)
@@ -60,9 +63,11 @@ final class Connection: Sendable {
     var isOpen: Bool { !isClosed.withLockedValue { $0 } }
 
     static func connect(
-        _ endpoint: Endpoint, tls: TLSConfiguration?, timeout: TimeAmount, group: any EventLoopGroup
+        _ endpoint: Endpoint, tls: TLSConfiguration?, timeout: TimeAmount, transport: ClientConfiguration,
+        group: any EventLoopGroup
     ) async throws(ClientError) -> Connection {
-        Connection(try await Dialer(endpoint, tls: tls, timeout: timeout).connect(on: group))
+        let dialer = try Dialer(endpoint, tls: tls, timeout: timeout, transport: transport)
+        return Connection(try await dialer.connect(on: group))
     }
 
     func unary(

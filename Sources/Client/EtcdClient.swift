@@ -27,10 +27,32 @@ package final class EtcdClient: Sendable {
         package var requestTimeout: TimeAmount = .seconds(5)
         /// The user to authenticate as, before the first call; nil for none.
         package var credentials: Credentials?
+        /// Sent with every call as it is, when there are no `credentials`; nil for none.
+        package var token: String?
+        /// Silence of the server, while a call is open, after which it is pinged; nil never pings. Servers of etcd's
+        /// kind close connections that ping more often than every five seconds.
+        package var keepaliveTime: TimeAmount?
+        /// Silence after such a ping at which the connection is closed and its calls end with UNAVAILABLE.
+        package var keepaliveTimeout: TimeAmount = .seconds(20)
+        /// The longest request, bytes; a longer one ends with RESOURCE_EXHAUSTED without being sent.
+        package var sentMessageBytesMax = Int(Int32.max)
+        /// The longest answer, bytes; the call of a longer one ends with RESOURCE_EXHAUSTED.
+        package var receivedMessageBytesMax = Int(Int32.max)
         /// Told why an endpoint could not be used; for `--debug`.
         package var onConnectionFailure: @Sendable (Endpoint, ClientError) -> Void = { _, _ in }
 
         package init(endpoints: [Endpoint]) { self.endpoints = endpoints }
+
+        var transport: ClientConfiguration {
+            var transport = ClientConfiguration()
+            transport.limits.sentMessageBytesMax = sentMessageBytesMax
+            transport.limits.receivedMessageBytesMax = receivedMessageBytesMax
+            if let keepaliveTime {
+                transport.keepalive.interval = keepaliveTime
+                transport.keepalive.timeout = keepaliveTimeout
+            }
+            return transport
+        }
     }
 
     /// A user of etcd's own authentication.
@@ -147,7 +169,7 @@ package final class EtcdClient: Sendable {
         do throws(ClientError) {
             let timeout = min(configuration.dialTimeout, max(.nanoseconds(1), deadline - .now()))
             let connection = try await Connection.connect(
-                endpoint, tls: configuration.tls, timeout: timeout, group: group)
+                endpoint, tls: configuration.tls, timeout: timeout, transport: configuration.transport, group: group)
             state.withLockedValue { state in
                 state.connections[index] = connection
                 state.preferred = index
@@ -178,7 +200,9 @@ package final class EtcdClient: Sendable {
     private func metadata(
         _ connection: Connection, until deadline: NIODeadline
     ) async throws(ClientError) -> [(String, String)] {
-        guard let credentials = configuration.credentials else { return [] }
+        guard let credentials = configuration.credentials else {
+            return configuration.token.map { [("token", $0)] } ?? []
+        }
         if let token = state.withLockedValue({ $0.token }) { return [("token", token)] }
         var request = Etcdserverpb_AuthenticateRequest()
         request.name = credentials.user

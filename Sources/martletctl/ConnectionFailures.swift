@@ -8,7 +8,7 @@ enum ConnectionFailures {
 
     /// The latest reason of an endpoint. That an attempt had no time left says less than any other reason.
     static func note(_ endpoint: Endpoint, _ error: ClientError) {
-        let isTimeout = error.message.contains("Connect timeout")
+        let isTimeout = error.message.hasSuffix(": timed out")
         reasons.withLockedValue { reasons in
             let name = endpoint.description
             if let index = reasons.firstIndex(where: { $0.endpoint == name }) {

@@ -52,6 +52,15 @@ extension GlobalOptions {
         configuration.dialTimeout = .nanoseconds(dialTimeout.nanoseconds)
         configuration.requestTimeout = .nanoseconds(commandTimeout.nanoseconds)
         configuration.credentials = try credentials()
+        configuration.token = authJwtToken.isEmpty ? nil : authJwtToken
+        if keepaliveTime.nanoseconds > 0 {
+            // As Go's gRPC, and so etcdctl: servers close connections that ping much more often.
+            configuration.keepaliveTime = max(TimeAmount.seconds(10), .nanoseconds(keepaliveTime.nanoseconds))
+            configuration.keepaliveTimeout = .nanoseconds(max(1, keepaliveTimeout.nanoseconds))
+        }
+        let limit = Int(Int32.max)
+        configuration.sentMessageBytesMax = maxRequestBytes == 0 ? limit : min(limit, maxRequestBytes)
+        configuration.receivedMessageBytesMax = maxRecvBytes == 0 ? limit : min(limit, maxRecvBytes)
         let isVerbose = debug
         configuration.onConnectionFailure = { endpoint, error in
             if isVerbose {

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Client
 import Testing
 
 @testable import martletctl
@@ -62,8 +63,8 @@ struct ArgumentFormTests {
             ])
         #expect(arrange("get a", ["ETCDCTL_DISCOVERY_SRV": "b.c"]) == ["get", "a", "--discovery-srv=b.c"])
         for (line, text) in [
-            ("get -d b.c", "--discovery-srv"), ("get --auth-jwt-token x", "--auth-jwt-token"),
-            ("get --max-recv-bytes 5", "--max-recv-bytes"), ("get --max-request-bytes=-1", "--max-request-bytes"),
+            ("get -d b.c", "--discovery-srv"), ("get --max-recv-bytes=-1", "--max-recv-bytes"),
+            ("get --max-request-bytes=-1", "--max-request-bytes"),
         ] {
             let options = try GlobalOptions.parse(Array(arrange(line).dropFirst()))
             let error = #expect(throws: CommandError.self) { try options.checkRefused() }
@@ -72,6 +73,12 @@ struct ArgumentFormTests {
         let accepted =
             "get --insecure-discovery --discovery-srv-name x --max-recv-bytes 2147483647 --max-request-bytes 9"
         try GlobalOptions.parse(Array(arrange(accepted).dropFirst())).checkRefused()
+
+        let line = "get --auth-jwt-token x --max-recv-bytes 5"
+        let given = try GlobalOptions.parse(Array(arrange(line).dropFirst())).clientConfiguration()
+        #expect(given.token == "x" && given.receivedMessageBytesMax == 5)
+        let unset = try GlobalOptions.parse(Array(arrange("get").dropFirst())).clientConfiguration()
+        #expect(unset.token == nil && unset.receivedMessageBytesMax == Int(Int32.max))
     }
 
     @Test("a command that does not exist is named, with what to do instead")

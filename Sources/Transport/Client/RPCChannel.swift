@@ -1,3 +1,4 @@
+import Glibc
 import NIOConcurrencyHelpers
 package import NIOCore
 import NIOPosix
@@ -62,8 +63,10 @@ package final class RPCChannel: Sendable {
 
     /// An error of connecting in the words of the system, without what the attempt consisted of.
     private static func reason(_ error: any Error) -> String {
+        if let error = error as? IOError { return String(cString: strerror(error.errnoCode)).lowercased() }
+        if case .connectTimeout = error as? ChannelError { return "timed out" }
         guard let error = error as? NIOConnectionError else { return "\(error)" }
-        if let first = error.connectionErrors.first { return "\(first.error)" }
+        if let first = error.connectionErrors.first { return reason(first.error) }
         if let dns = error.dnsAError ?? error.dnsAAAAError { return "\(error.host) is not known: \(dns)" }
         return "\(error.host) is not known"
     }

@@ -46,7 +46,21 @@ extension ServerTests {
             let result = try await Tool.run(["--endpoints", endpoint, "get", "a", "--command-timeout=1s"])
             #expect(result.exitStatus == 1 && result.output == "")
             #expect(result.errors.hasPrefix("cannot connect to \(endpoint): "))
-            #expect(result.errors.lowercased().contains("refused"), "\(result.errors)")
+            #expect(result.errors.contains(": connection refused\n") && !result.errors.contains("errno"))
+        }
+
+        @Test("an answer longer than --max-recv-bytes is not taken")
+        func receiveLimit() async throws {
+            try await withServer(.martlet) { server in
+                let arguments = ["--endpoints", "127.0.0.1:\(server.clientPort)"]
+                let put = try await Tool.run(arguments + ["put", "big", String(repeating: "x", count: 2000)])
+                #expect(put.exitStatus == 0, "\(put.errors)")
+                let taken = try await Tool.run(arguments + ["get", "big", "--max-recv-bytes=3000"])
+                #expect(taken.exitStatus == 0 && taken.output.utf8.count == 2005, "\(taken.errors)")
+                let refused = try await Tool.run(arguments + ["get", "big", "--max-recv-bytes=1000"])
+                #expect(refused.exitStatus == 1 && refused.output == "")
+                #expect(refused.errors.contains("received message larger than max"), "\(refused.errors)")
+            }
         }
 
         @Test(
@@ -64,7 +78,7 @@ extension ServerTests {
                 ("nonsense", "Run 'martletctl --help' for usage."),
                 ("lease x", "Run 'martletctl lease --help' for usage."),
                 ("lease grant --x", "Run 'martletctl lease grant --help' for usage."), ("lock a", "use etcdctl"),
-                ("get a -d b", "--endpoints"), ("get a --auth-jwt-token b", "--user"),
+                ("get a -d b", "--endpoints"),
                 ("defrag --data-dir x", "etcdutl"),
             ])
         func advice(line: String, expected: String) async throws {
