@@ -8,9 +8,9 @@ REFERENCE      := .build/reference
 OLD_VERSION    := 3.4.23
 OLD_REFERENCE  := .build/reference-$(OLD_VERSION)
 # Groups of test targets that wait for sockets, processes and disks: one group after the other, apart from all the targets
-# that only compute. Those would take the processors from them for minutes.
-WAITING        := TransportTests|TransportSecurityTests|PeersTests|ClientTests ConformanceTests|ResourceStoreTests \
-                  ServerTests ClusterTests
+# that only compute, which would take the processors from them for minutes. Those of the network one test after the other.
+NETWORK        := TransportTests|TransportSecurityTests|PeersTests|ClientTests
+WAITING        := ConformanceTests|ResourceStoreTests ServerTests ClusterTests
 EMPTY          :=
 SPACE          := $(EMPTY) $(EMPTY)
 TEST           := MARTLET_BIN=$(RELEASE) MARTLET_REFERENCE=$(CURDIR)/$(REFERENCE) swift test
@@ -36,7 +36,8 @@ test: reference
 	$(MAKE) lint
 	swift build -c release --product martlet
 	swift build -c release --product martletctl
-	$(TEST) --skip '^($(subst $(SPACE),|,$(strip $(WAITING))))\.'
+	$(TEST) --skip '^($(NETWORK)|$(subst $(SPACE),|,$(strip $(WAITING))))\.'
+	$(TEST) --skip-build --no-parallel --filter '^($(NETWORK))\.'
 	$(foreach group,$(WAITING),$(TEST) --skip-build --filter '^($(group))\.' &&) true
 
 lint:
