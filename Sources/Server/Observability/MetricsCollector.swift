@@ -159,7 +159,7 @@ package final class MetricsCollector: Sendable {
         let sizes = context.store.backendSizes
         let operations = context.stateMachine.operations
         let metrics = context.metrics
-        page.gauge("etcd_mvcc_db_total_size_in_bytes", "Size of the store's file.", sizes.fileBytes)
+        page.gauge("etcd_mvcc_db_total_size_in_bytes", "Disk space that the store's file takes.", sizes.fileBytes)
         page.gauge(
             "etcd_mvcc_db_total_size_in_use_in_bytes", "Bytes of the store's file that hold data.", sizes.inUseBytes)
         page.histogram(
