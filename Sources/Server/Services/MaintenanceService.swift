@@ -23,7 +23,10 @@ struct MaintenanceService {
         var errors = leader == 0 ? ["etcdserver: no leader"] : []
         if context.logDiskFull.load(ordering: .relaxed) { errors.append("the disk of the log is full") }
         if context.storeDiskFull.load(ordering: .relaxed) { errors.append("the disk of the store is full") }
-        errors += alarms.map { "memberID:\($0.member.rawValue) alarm:\($0.kind.name) " }
+        errors += alarms.map { alarm in
+            // etcd prints the message, in which an identity of 0 is not there.
+            (alarm.member.rawValue == 0 ? "" : "memberID:\(alarm.member.rawValue) ") + "alarm:\(alarm.kind.name) "
+        }
         let sizes = context.store.backendSizes
         // What waits in memory counts as in use already, and never as more than there is.
         let fileBytes = max(sizes.fileBytes, sizes.inUseBytes)

@@ -87,7 +87,15 @@ extension ClusterTests {
         }
 
         private func checkLearner(_ learner: TestMember, in cluster: TestCluster) async throws {
-            #expect(try await learner.client.status().isLearner)
+            let status = try await learner.client.status()
+            #expect(status.isLearner && status.raftIndex >= status.raftAppliedIndex)
+            // It may not have heard of the leader yet.
+            try await eventually("the learner has nothing to say against itself") {
+                (await learner.status())?.errors == []
+            }
+            for member in cluster.members where member !== learner {
+                #expect(try await member.client.status().isLearner == false)
+            }
             let refusals: [(String, () async throws -> Void)] = [
                 ("put", { try await learner.client.put("a", "b") }),
                 ("linearizable range", { _ = try await learner.client.get("a") }),

@@ -30,6 +30,9 @@ extension ClusterTests {
                 await followers[1].server.killHard()
                 let lost = ContinuousClock.now
                 try await eventually("the member knows of no leader") { (await last.status())?.leader == 0 }
+                let status = try await last.client.status()
+                #expect(status.errors == ["etcdserver: no leader"] && status.leader == 0 && !status.isLearner)
+                #expect(status.raftIndex >= status.raftAppliedIndex && status.raftAppliedIndex > 0)
                 let asked = ContinuousClock.now
                 #expect(await channel.range("k", requiringLeader: true) == .failure(Self.noLeader))
                 #expect(ContinuousClock.now - asked < .seconds(4), "not refused at once")
@@ -52,6 +55,8 @@ extension ClusterTests {
                 #expect(took > TestCluster.electionTimeout * 2, "cancelled after \(took)")
                 try cluster.launchAll()
                 try await cluster.waitUntilServing()
+                let healed = try await last.client.status()
+                #expect(healed.errors.isEmpty && healed.leader != 0)
                 // A stream that wants no leader outlives the time without one.
                 let revision = try await last.client.put("k", "x")
                 var seen: Int64 = 0
