@@ -14,12 +14,14 @@ struct ChaosRun {
 
     let members: Int
     let seed: UInt64
+    /// The faults that come first.
+    let deal: [Nemesis.Fault]
 
     func run(for time: Duration) async throws {
         let cluster = try await TestCluster.started(
             members, hasLinks: true, hasDisks: TestDisk.isAvailable && members == 3,
             hasSlowDisks: await SlowDisk.isAvailable)
-        var nemesis = try Nemesis(cluster, seed: seed)
+        var nemesis = try Nemesis(cluster, seed: seed &* 10 &+ UInt64(members), deal: deal)
         do {
             try await run(cluster, &nemesis, time)
         } catch {
@@ -67,8 +69,18 @@ struct ChaosRun {
         let answered = operations.count { if case .unknown = $0.outcome { false } else { true } }
         print(
             "chaos: \(members) members, seed \(seed): \(nemesis.timeline.count) faults, \(operations.count) calls, "
-                + "\(answered) answered, \(last) revisions; \(ChaosTally(history))")
+                + "\(answered) answered, \(last) revisions; \(ChaosTally(history)); links: \(linkFaults(nemesis))")
         #expect(answered > 500 && nemesis.timeline.count > 3, "too little happened to prove anything")
+        let missing = nemesis.owed.filter { nemesis.made[$0] == nil }
+        #expect(missing.isEmpty, "seed \(seed): these faults met no traffic")
+    }
+
+    /// How often each fault of links was made, and what they did.
+    private func linkFaults(_ nemesis: Nemesis) -> String {
+        let counts = Nemesis.Fault.ofLinks.map { "\($0) \(nemesis.made[$0] ?? 0)" }
+        let effects = nemesis.links.effects
+        return counts.joined(separator: ", ")
+            + "; \(effects.held) pieces held, \(effects.delayed) late, \(effects.broken) connections broken"
     }
 }
 

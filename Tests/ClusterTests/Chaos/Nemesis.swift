@@ -6,19 +6,13 @@ import Wire
 
 /// Makes things go wrong, by a schedule that the seed decides, and mends them again. One task.
 struct Nemesis {
-    enum Fault: CaseIterable {
+    enum Fault: String, CaseIterable {
         case kill
         case killLeader
         case killAll
         case terminateLeader
         case pause
         case pauseLeader
-        case silence
-        case silenceLeader
-        case breakLinks
-        case oneWay
-        case halves
-        case flap
         case moveLeader
         case replace
         case stallDisk
@@ -28,35 +22,79 @@ struct Nemesis {
         case slowLeadersDisk
         case hangLeadersDisk
         case slowDisks
+        // Of the links.
+        case silenceBothWays
+        case closeBothWays
+        case cutWayIn
+        case cutWayOut
+        case split
+        case flap
+        case slowLinks
+
+        static let ofLinks: [Fault] = [
+            .silenceBothWays, .closeBothWays, .cutWayIn, .cutWayOut, .split, .flap, .slowLinks,
+        ]
+
+        var isOfLinks: Bool { Self.ofLinks.contains(self) }
+
+        /// Deals every fault to one of so many runs, in the order in which that run is to make them: those of links come
+        /// early, every other one.
+        static func deal(seed: UInt64, runs: Int) -> [[Fault]] {
+            var random = PRNG(seed: seed)
+            let ofLinks = ofLinks.shuffled(using: &random)
+            let others = allCases.filter { !$0.isOfLinks }.shuffled(using: &random)
+            return (0..<runs).map { run in
+                let one = ofLinks.indices.filter { $0 % runs == run }.map { ofLinks[$0] }
+                let other = others.indices.filter { $0 % runs == run }.map { others[$0] }
+                let pairs = zip(one, other).flatMap { random.chance(oneIn: 2) ? [$0, $1] : [$1, $0] }
+                return pairs + one.dropFirst(other.count) + other.dropFirst(one.count)
+            }
+        }
     }
 
-    private let cluster: TestCluster
-    private let links: Links
-    private var random: PRNG
+    let cluster: TestCluster
+    let links: Links
+    var random: PRNG
     private let start = ContinuousClock.now
+    /// What is made before the faults are drawn, all of them once before any comes again.
+    private var deck: [Fault]
+    /// The faults of links in the first deck: they are made even when the machine left no time for them.
+    let owed: [Fault]
     /// What was done, and when.
     private(set) var timeline: [String] = []
+    /// How often each was made; one of links counts when it met traffic.
+    private(set) var made: [Fault: Int] = [:]
 
-    init(_ cluster: TestCluster, seed: UInt64) throws {
+    /// - Parameter deal: what is made first, in this order.
+    init(_ cluster: TestCluster, seed: UInt64, deal: [Fault]) throws {
         guard let links = cluster.links else { throw TestFailure("the chaos test needs links that can be cut") }
         self.cluster = cluster
         self.links = links
         random = PRNG(seed: seed)
+        deck = deal
+        owed = deal.filter(\.isOfLinks)
     }
 
     /// Faults, one or two at a time, until the deadline; then everything is mended.
     mutating func run(until deadline: ContinuousClock.Instant) async throws {
         while ContinuousClock.now < deadline {
-            try checkAlive()
-            let fault = Fault.allCases[random.next(in: 0..<Fault.allCases.count)]
-            try await cause(fault)
-            try await mend()
-            try await pause(milliseconds: 100..<2500)
+            if deck.isEmpty { deck = Fault.allCases.shuffled(using: &random) }
+            try await make(deck.removeFirst())
         }
+        for fault in owed where made[fault] == nil { try await make(fault) }
         try await mend()
     }
 
-    private mutating func note(_ text: String) {
+    private mutating func make(_ fault: Fault) async throws {
+        try checkAlive()
+        let effects = links.effects
+        try await cause(fault)
+        if !fault.isOfLinks || links.effects != effects { made[fault, default: 0] += 1 }
+        try await mend()
+        try await pause(milliseconds: 100..<2500)
+    }
+
+    mutating func note(_ text: String) {
         let time = ContinuousClock.now - start
         timeline.append("\(Double(time.components.seconds) + Double(time.components.attoseconds) / 1e18): \(text)")
     }
@@ -68,17 +106,17 @@ struct Nemesis {
         }
     }
 
-    private mutating func pause(milliseconds range: Range<Int>) async throws {
+    mutating func pause(milliseconds range: Range<Int>) async throws {
         try await Task.sleep(for: .milliseconds(random.next(in: range)))
     }
 
-    private mutating func anyMember() -> TestMember {
+    mutating func anyMember() -> TestMember {
         let members = cluster.members
         return members[random.next(in: 0..<members.count)]
     }
 
     /// The leader, if one is known soon.
-    private mutating func leaderOrAny() async -> TestMember {
+    mutating func leaderOrAny() async -> TestMember {
         if let leader = try? await cluster.leader(within: .seconds(2)) { return leader }
         return anyMember()
     }
@@ -101,12 +139,13 @@ struct Nemesis {
             try await pause(milliseconds: 0..<1500)
         case .pause: try await stop(anyMember())
         case .pauseLeader: try await stop(await leaderOrAny())
-        case .silence: try await cut(.silent, anyMember())
-        case .silenceLeader: try await cut(.silent, await leaderOrAny())
-        case .breakLinks: try await cut(.broken, await leaderOrAny())
-        case .oneWay: try await cutOneWay()
-        case .halves: try await split()
+        case .silenceBothWays: try await cutBothWays(.silent)
+        case .closeBothWays: try await cutBothWays(.broken)
+        case .cutWayIn: try await cutOneWay(isOutgoing: false)
+        case .cutWayOut: try await cutOneWay(isOutgoing: true)
+        case .split: try await split()
         case .flap: try await flap()
+        case .slowLinks: try await slowLinks()
         case .moveLeader: await moveLeader()
         case .replace: try await replace()
         case .stallDisk: try await stall(anyMember())
@@ -140,16 +179,6 @@ struct Nemesis {
         if random.chance(oneIn: 5) { await member.server.killHard() }
     }
 
-    private mutating func cut(_ condition: Links.Condition, _ member: TestMember) async throws {
-        note("\(condition) links of \(member.name)")
-        links.set(condition, between: member.name, and: cluster.members.map(\.name))
-        try await pause(milliseconds: 200..<4000)
-        if random.chance(oneIn: 4) {
-            note("kill \(member.name) behind its links")
-            await member.server.killHard()
-        }
-    }
-
     /// Writes to the member's disk wait.
     private mutating func stall(_ member: TestMember) async throws {
         guard let disk = member.disk else { return try await stop(member) }
@@ -179,40 +208,6 @@ struct Nemesis {
         try await pause(milliseconds: 100..<4000)
         if random.chance(oneIn: 4) { await member.server.killHard() }
         try await disk.relieve()
-    }
-
-    private mutating func cutOneWay() async throws {
-        let member = await leaderOrAny()
-        let others = cluster.members.map(\.name).filter { $0 != member.name }
-        let isOutgoing = random.chance(oneIn: 2)
-        let condition: Links.Condition = random.chance(oneIn: 2) ? .silent : .broken
-        note("\(condition) links \(isOutgoing ? "from" : "to") \(member.name)")
-        for other in others where !random.chance(oneIn: 4) {
-            links.set(condition, from: isOutgoing ? member.name : other, to: isOutgoing ? other : member.name)
-        }
-        try await pause(milliseconds: 200..<4000)
-    }
-
-    private mutating func split() async throws {
-        var names = cluster.members.map(\.name)
-        for place in names.indices { names.swapAt(place, random.next(in: 0..<names.count)) }
-        let size = 1 + random.next(in: 0..<names.count - 1)
-        note("split \(names.prefix(size)) from \(names.dropFirst(size))")
-        for name in names.prefix(size) {
-            links.set(.silent, between: name, and: Array(names.dropFirst(size)))
-        }
-        try await pause(milliseconds: 300..<4000)
-    }
-
-    /// Links that break and mend all the time.
-    private mutating func flap() async throws {
-        note("links break again and again")
-        for _ in 0..<12 {
-            let (one, other) = (anyMember().name, anyMember().name)
-            if one != other { links.set(random.chance(oneIn: 2) ? .broken : .silent, from: one, to: other) }
-            try await pause(milliseconds: 20..<300)
-            if random.chance(oneIn: 2) { links.openAll() }
-        }
     }
 
     private mutating func moveLeader() async {

@@ -16,6 +16,19 @@ final class Links: Sendable {
         case silent
         /// Connections are broken, and new ones too.
         case broken
+        /// What comes is passed on so much later, in order. Only so much may be under way (`Relay.waitingBytesMax`), and then
+        /// the sender waits, so that the rate is limited too.
+        case slow(TimeAmount)
+    }
+
+    /// How often a condition met traffic: a fault that did not is none.
+    struct Effects: Equatable {
+        /// Pieces that came while a link was silent, and connections that were not answered.
+        var held = 0
+        /// Connections that were broken, or refused.
+        var broken = 0
+        /// Pieces that came while a link was slow.
+        var delayed = 0
     }
 
     private struct Link: Hashable { var from, to: String }
@@ -25,6 +38,7 @@ final class Links: Sendable {
         var processes: [String: @Sendable () -> pid_t] = [:]
         var conditions: [Link: Condition] = [:]
         var channels: [Link: [any Channel]] = [:]
+        var effects = Effects()
     }
 
     private let state = NIOLockedValueBox(State())
@@ -34,6 +48,7 @@ final class Links: Sendable {
         let listener = try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
             .childChannelOption(.autoRead, value: false)
+            .childChannelOption(.maxMessagesPerRead, value: 1)
             .childChannelInitializer { channel in self.accept(channel, to: name, port: port) }
             .bind(host: "127.0.0.1", port: try Ports.free()).get()
         state.withLockedValue { $0.listeners.append(listener) }
@@ -52,11 +67,13 @@ final class Links: Sendable {
         let channels = state.withLockedValue { state in
             state.conditions[link] = condition
             state.channels[link, default: []].removeAll { !$0.isActive }
-            return state.channels[link] ?? []
+            let channels = state.channels[link] ?? []
+            if case .broken = condition { state.effects.broken += channels.count }
+            return channels
         }
         for channel in channels {
             switch condition {
-            case .open: channel.pipeline.fireUserInboundEventTriggered(LinkOpened())
+            case .open, .slow: channel.pipeline.fireUserInboundEventTriggered(LinkOpened())
             case .silent: break
             case .broken: channel.close(promise: nil)
             }
@@ -76,6 +93,9 @@ final class Links: Sendable {
         for link in links { set(.open, from: link.from, to: link.to) }
     }
 
+    /// What all conditions did since the links were made.
+    var effects: Effects { state.withLockedValue { $0.effects } }
+
     func close() async {
         let (listeners, channels) = state.withLockedValue { ($0.listeners, $0.channels.values.flatMap { $0 }) }
         for channel in channels { channel.close(promise: nil) }
@@ -90,7 +110,13 @@ final class Links: Sendable {
         let link = Link(from: dialler, to: name)
         let condition = state.withLockedValue { state in
             state.channels[link, default: []].append(channel)
-            return state.conditions[link] ?? .open
+            let condition = state.conditions[link] ?? .open
+            switch condition {
+            case .broken: state.effects.broken += 1
+            case .silent: state.effects.held += 1
+            case .open, .slow: break
+            }
+            return condition
         }
         switch condition {
         case .broken: return channel.close()
@@ -99,26 +125,28 @@ final class Links: Sendable {
             return channel.eventLoop.makeCompletedFuture {
                 try channel.pipeline.syncOperations.addHandler(ClosedWhenOpened())
             }
-        case .open:
+        case .open, .slow:
             return ClientBootstrap(group: channel.eventLoop).channelOption(.autoRead, value: false)
+                .channelOption(.maxMessagesPerRead, value: 1)
                 .connect(host: "127.0.0.1", port: port).flatMap { target in
                     self.state.withLockedValue { $0.channels[link, default: []].append(target) }
                     return channel.eventLoop.makeCompletedFuture {
-                        try channel.pipeline.syncOperations.addHandler(
-                            Relay(to: target, isOpen: { self.isOpen(link) }))
-                        try target.pipeline.syncOperations.addHandler(
-                            Relay(to: channel, isOpen: { self.isOpen(link) }))
+                        try channel.pipeline.syncOperations.addHandler(self.relay(link, from: channel, to: target))
+                        try target.pipeline.syncOperations.addHandler(self.relay(link, from: target, to: channel))
                     }
                 }
         }
     }
 
-    private func isOpen(_ link: Link) -> Bool {
-        state.withLockedValue { ($0.conditions[link] ?? .open) == .open }
+    private func relay(_ link: Link, from channel: any Channel, to other: any Channel) -> Relay {
+        Relay(
+            from: channel, to: other,
+            condition: { self.state.withLockedValue { $0.conditions[link] ?? .open } },
+            count: { effect in self.state.withLockedValue { $0.effects[keyPath: effect] += 1 } })
     }
 }
 
-/// Told to the connections of a link when it opens again.
+/// Told to the connections of a link when it passes on again, or at another pace.
 private struct LinkOpened: Sendable {}
 
 private final class ClosedWhenOpened: ChannelInboundHandler {
@@ -129,51 +157,104 @@ private final class ClosedWhenOpened: ChannelInboundHandler {
     }
 }
 
-/// Passes on what one side sends, one buffer at a time, while the link is open.
+/// Passes on what one side sends, in order, as the condition of the link lets it. Owner: the event loop of both channels.
 private final class Relay: ChannelInboundHandler {
     typealias InboundIn = ByteBuffer
 
-    private let other: any Channel
-    private let isOpen: () -> Bool
-    private var held: ByteBuffer?
+    /// Nothing more is read while so much waits.
+    static let waitingBytesMax = 64 << 10
 
-    init(to other: any Channel, isOpen: @escaping () -> Bool) {
+    private let channel: any Channel
+    private let other: any Channel
+    private let condition: () -> Links.Condition
+    private let count: (WritableKeyPath<Links.Effects, Int>) -> Void
+    /// What came and was not passed on yet, with the time before which it is not.
+    private var waiting = CircularBuffer<(bytes: ByteBuffer, due: NIODeadline)>()
+    private var waitingBytes = 0
+    private var timer: Scheduled<Void>?
+    private var isReading = false
+    private var isWriting = false
+    /// The sender has closed: so is the other side once everything is passed on.
+    private var hasEnded = false
+
+    init(
+        from channel: any Channel, to other: any Channel, condition: @escaping () -> Links.Condition,
+        count: @escaping (WritableKeyPath<Links.Effects, Int>) -> Void
+    ) {
+        self.channel = channel
         self.other = other
-        self.isOpen = isOpen
+        self.condition = condition
+        self.count = count
     }
 
-    func handlerAdded(context: ChannelHandlerContext) { if context.channel.isActive { context.read() } }
-    func channelActive(context: ChannelHandlerContext) { context.read() }
+    func handlerAdded(context: ChannelHandlerContext) { if channel.isActive { advance() } }
+    func channelActive(context: ChannelHandlerContext) { advance() }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         let bytes = unwrapInboundIn(data)
-        guard isOpen() else {
-            if held == nil { held = bytes } else { held?.writeImmutableBuffer(bytes) }
-            return
+        var due = NIODeadline.now()
+        switch condition() {
+        case .slow(let delay):
+            due = due + delay
+            count(\.delayed)
+        case .silent: count(\.held)
+        case .open, .broken: break
         }
-        pass(bytes, context)
+        waitingBytes += bytes.readableBytes
+        waiting.append((bytes, due))
+    }
+
+    func channelReadComplete(context: ChannelHandlerContext) {
+        isReading = false
+        advance()
     }
 
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
         guard event is LinkOpened else { return }
         // The end of the other side was lost with the rest.
         guard other.isActive else { return context.close(promise: nil) }
-        guard let bytes = held else { return context.read() }
-        held = nil
-        pass(bytes, context)
-    }
-
-    /// The next read waits for this write: a link holds one buffer for each direction.
-    private func pass(_ bytes: ByteBuffer, _ context: ChannelHandlerContext) {
-        let channel = context.channel
-        other.writeAndFlush(bytes).whenComplete { _ in channel.read() }
+        timer?.cancel()
+        timer = nil
+        advance()
     }
 
     func channelInactive(context: ChannelHandlerContext) {
-        if isOpen() { other.close(promise: nil) }
+        hasEnded = true
+        advance()
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) { context.close(promise: nil) }
+
+    /// Passes on what may be, one piece after the other, and reads on while there is room.
+    private func advance() {
+        let condition = condition()
+        if case .silent = condition { return }
+        pass(condition)
+        if hasEnded {
+            if waiting.isEmpty, !isWriting { other.close(promise: nil) }
+        } else if waitingBytes < Self.waitingBytesMax, !isReading {
+            isReading = true
+            channel.read()
+        }
+    }
+
+    private func pass(_ condition: Links.Condition) {
+        guard !isWriting, timer == nil, let first = waiting.first else { return }
+        if case .slow = condition, first.due > .now() {
+            timer = channel.eventLoop.assumeIsolated().scheduleTask(deadline: first.due) { [self] in
+                timer = nil
+                advance()
+            }
+            return
+        }
+        waiting.removeFirst()
+        waitingBytes -= first.bytes.readableBytes
+        isWriting = true
+        other.writeAndFlush(first.bytes).assumeIsolated().whenComplete { [self] _ in
+            isWriting = false
+            advance()
+        }
+    }
 }
 
 /// Which process holds the other end of a connection over loopback.
