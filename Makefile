@@ -9,11 +9,11 @@ OLD_VERSION    := 3.4.23
 OLD_REFERENCE  := .build/reference-$(OLD_VERSION)
 # Groups of test targets that wait for sockets, processes and disks: one group after the other, apart from all the targets
 # that only compute, which would take the processors from them for minutes. Those of the network one test after the other.
+# `.ci/tests --again` gives a failed test of theirs a second try and says so: a loaded machine is not a defect.
 NETWORK        := TransportTests|TransportSecurityTests|PeersTests|ClientTests
-WAITING        := ConformanceTests|ResourceStoreTests ServerTests ClusterTests
-EMPTY          :=
-SPACE          := $(EMPTY) $(EMPTY)
-TEST           := MARTLET_BIN=$(RELEASE) MARTLET_REFERENCE=$(CURDIR)/$(REFERENCE) swift test
+SUITES         := ConformanceTests|ResourceStoreTests
+WAITING        := $(NETWORK)|$(SUITES)|ServerTests|ClusterTests
+BINARIES       := MARTLET_BIN=$(RELEASE) MARTLET_REFERENCE=$(CURDIR)/$(REFERENCE)
 
 .PHONY: run cluster build test lint bench bench-cluster conformance soak fuzz reference clean
 
@@ -36,9 +36,11 @@ test: reference
 	$(MAKE) lint
 	swift build -c release --product martlet
 	swift build -c release --product martletctl
-	$(TEST) --skip '^($(NETWORK)|$(subst $(SPACE),|,$(strip $(WAITING))))\.'
-	$(TEST) --skip-build --no-parallel --filter '^($(NETWORK))\.'
-	$(foreach group,$(WAITING),$(TEST) --skip-build --filter '^($(group))\.' &&) true
+	$(BINARIES) ./.ci/tests computing --skip '^($(WAITING))\.'
+	$(BINARIES) ./.ci/tests network --again --skip-build --no-parallel --filter '^($(NETWORK))\.'
+	$(BINARIES) ./.ci/tests suites --again --skip-build --filter '^($(SUITES))\.'
+	$(BINARIES) ./.ci/tests server --again --skip-build --filter '^ServerTests\.'
+	$(BINARIES) ./.ci/tests cluster --again --skip-build --filter '^ClusterTests\.'
 
 lint:
 	swift format lint --strict --parallel --recursive Package.swift \
@@ -87,7 +89,7 @@ conformance: reference $(OLD_REFERENCE)/usr/bin/etcd build
 # For hours: kill -9 and chaos with real processes, and simulated clusters from fresh seeds, until one fails or Ctrl-C.
 soak: reference build
 	swift build -c release --product martlet-simulate
-	MARTLET_SOAK=1 $(TEST) --filter Soak
+	MARTLET_SOAK=1 $(BINARIES) swift test --filter Soak
 	$(RELEASE)/martlet-simulate --seeds 1.. --jobs 2
 
 # Coverage-guided fuzzing of the hot codecs and of a connection's framing, beside the seeded mutations of `make test`.
