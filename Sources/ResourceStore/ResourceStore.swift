@@ -24,7 +24,8 @@ public final class ObjectStore: Sendable {
     package let storage: StorageClient
     let layout: KeyLayout
     let leases: LeasePool
-    private let server: EmbeddedServer?
+    /// Nil of a store somewhere else.
+    let server: EmbeddedServer?
     private let ownsClient: Bool
     private let closed = Atomic<Bool>(false)
 

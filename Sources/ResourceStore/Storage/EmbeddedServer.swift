@@ -10,7 +10,7 @@ import Server
 /// could behave differently from the first.
 final class EmbeddedServer: Sendable {
     /// The folder of the socket, and of the data of a store in memory. Removed by `stop`.
-    private let folder: String
+    let folder: String
     private let server: MartletServer
     private let logs: LogQueue
     let endpoint: Endpoint

@@ -80,7 +80,7 @@ extension Nemesis {
     /// Waits, and longer where the links have met no traffic yet: members may still be starting.
     private mutating func linger(_ milliseconds: Range<Int>, since before: Links.Effects) async throws {
         try await pause(milliseconds: milliseconds)
-        let limit = ContinuousClock.now + .seconds(10)
+        let limit = ContinuousClock.now + .seconds(60)
         while links.effects == before, ContinuousClock.now < limit {
             try await Task.sleep(for: .milliseconds(50))
         }

@@ -227,7 +227,7 @@ struct Nemesis {
         let client = cluster.client(others, timeoutSeconds: 5)
         if random.chance(oneIn: 2) { await victim.server.killHard() }
         note("replace \(victim.name)")
-        try await eventually("\(victim.name) is removed", within: .seconds(30)) {
+        try await eventually("\(victim.name) is removed") {
             do throws(ClientError) {
                 _ = try await client.memberRemove(id: id)
                 return true
@@ -236,7 +236,7 @@ struct Nemesis {
                 return error.message == "etcdserver: member not found"
             }
         }
-        if victim.isRunning, await victim.server.waitForEnd(within: .seconds(20)) == nil {
+        if victim.isRunning, await victim.server.waitForEnd(within: .seconds(60)) == nil {
             throw TestFailure("\(victim.name) runs on after its removal")
         }
         await cluster.forget(victim)
@@ -247,15 +247,15 @@ struct Nemesis {
         let isLearner = random.chance(oneIn: 2)
         add.isLearner = isLearner
         let request = add
-        try await eventually("\(newcomer.name) is added", within: .seconds(30)) {
+        try await eventually("\(newcomer.name) is added") {
             let error = await failure { _ = try await client.memberAdd(request) }
             return error == nil || error?.message == "etcdserver: Peer URLs already exists"
         }
         try newcomer.server.launch()
-        try await newcomer.waitUntilAnswering(within: .seconds(30))
+        try await newcomer.waitUntilAnswering()
         if isLearner {
             let newID = try await newcomer.id()
-            try await eventually("\(newcomer.name) is promoted", within: .seconds(30)) {
+            try await eventually("\(newcomer.name) is promoted") {
                 let error = await failure { _ = try await client.memberPromote(id: newID) }
                 return error == nil || error?.message == "etcdserver: can only promote a learner member"
             }
@@ -274,6 +274,6 @@ struct Nemesis {
         }
         // Sometimes the next fault comes while the cluster still recovers.
         if random.chance(oneIn: 3) { return }
-        _ = try await cluster.leader(within: .seconds(20))
+        _ = try await cluster.leader()
     }
 }

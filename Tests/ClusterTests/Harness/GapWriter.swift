@@ -13,6 +13,7 @@ final class GapWriter: Sendable {
     private struct State {
         var last: ContinuousClock.Instant?
         var longest = Duration.zero
+        var count = 0
     }
 
     private let task: Task<Void, Never>
@@ -45,8 +46,15 @@ final class GapWriter: Sendable {
         let now = ContinuousClock.now
         state.withLockedValue { state in
             if let last = state.last { state.longest = max(state.longest, now - last) }
+            state.count += 1
             state.last = now
         }
+    }
+
+    /// Waits until writes that begin from now on are answered, too: none of those under way counts.
+    func waitUntilWriting() async throws {
+        let goal = state.withLockedValue { $0.count } + 2 * Self.writers
+        try await eventually("writes are answered") { state.withLockedValue { $0.count } >= goal }
     }
 
     /// Ends the writing; the longest time without an answer, up to now.

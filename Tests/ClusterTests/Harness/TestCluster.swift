@@ -172,7 +172,7 @@ final class TestCluster: Sendable {
     }
 
     /// A client of several members, all unless given.
-    func client(_ chosen: [TestMember]? = nil, timeoutSeconds: Int64 = 10) -> EtcdClient {
+    func client(_ chosen: [TestMember]? = nil, timeoutSeconds: Int64 = 30) -> EtcdClient {
         let endpoints = (chosen ?? members).compactMap { Endpoint($0.server.endpoint) }
         var configuration = EtcdClient.Configuration(endpoints: endpoints)
         configuration.requestTimeout = .seconds(timeoutSeconds)

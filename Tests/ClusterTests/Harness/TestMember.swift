@@ -18,7 +18,7 @@ final class TestMember: Sendable {
     let slowDisk: SlowDisk?
     /// What the process is started with, but for the data directory.
     let arguments: [String]
-    /// For calls to this member alone; every call ends within five seconds.
+    /// For calls to this member alone; every call ends within half a minute.
     let client: EtcdClient
     /// For looking at a member that may not answer.
     private let probe: EtcdClient
@@ -32,7 +32,7 @@ final class TestMember: Sendable {
         self.arguments = arguments
         self.disk = disk
         self.slowDisk = slowDisk
-        client = try server.client(timeoutSeconds: 5)
+        client = try server.client(timeoutSeconds: 30)
         probe = try server.client(timeoutSeconds: 1)
     }
 

@@ -23,8 +23,11 @@ extension ClusterTests {
                 #expect(lists[0].map(\.name).sorted() == ["m1", "m2", "m3"])
                 #expect(
                     Set(lists[0].flatMap(\.clientUrls)) == Set(cluster.members.map { $0.server.endpoint }))
-                let statuses = try await cluster.members.asyncMap { try await $0.client.status() }
-                #expect(Set(statuses.map(\.leader)).count == 1)
+                var statuses: [Etcdserverpb_StatusResponse] = []
+                try await eventually("all name the same leader") {
+                    statuses = try await cluster.members.asyncMap { try await $0.client.status() }
+                    return Set(statuses.map(\.leader)).count == 1 && statuses[0].leader != 0
+                }
                 #expect(Set(statuses.map(\.header.clusterID)).count == 1)
                 #expect(Set(statuses.map(\.header.memberID)) == Set(lists[0].map(\.id)))
                 try await cluster.waitUntilEqual()

@@ -30,34 +30,44 @@ extension ClusterTests {
         func handOver() async throws {
             // Long elections, so that only a hand-over explains a short gap.
             try await withCluster(3, ["--election-timeout", "5000"]) { cluster in
-                let (leader, followers) = try await cluster.roles()
-                let writing = GapWriter(cluster, through: followers)
-                try await Task.sleep(for: .milliseconds(500))
-                let status = await leader.server.terminate()
-                #expect(status == 0 || status == 128 + SIGTERM)
-                try await Task.sleep(for: .seconds(1))
-                let gap = await writing.stop()
-                #expect(gap < .seconds(2), "nobody could write for \(gap)")
-                try await leader.server.start()
-                try await cluster.waitUntilEqual()
+                try await inSomeRounds {
+                    let (leader, followers) = try await cluster.roles()
+                    let writing = GapWriter(cluster, through: followers)
+                    try await writing.waitUntilWriting()
+                    let status = await leader.server.terminate()
+                    #expect(status == 0 || status == 128 + SIGTERM)
+                    // Who leads next knew that before the last one was gone.
+                    var hasSuccessor = false
+                    for follower in followers where !hasSuccessor {
+                        let told = await follower.status()
+                        hasSuccessor = told.map { $0.leader == $0.header.memberID } ?? false
+                    }
+                    try await writing.waitUntilWriting()
+                    let gap = await writing.stop()
+                    try await leader.server.start()
+                    try await cluster.waitUntilEqual()
+                    guard hasSuccessor else { return "nobody led when \(leader.name) had ended" }
+                    return gap < .seconds(2) ? nil : "nobody could write for \(gap)"
+                }
             }
         }
 
         @Test("after kill -9 of the leader another one leads within two election timeouts", .alone)
         func killedLeader() async throws {
             try await withCluster(3) { cluster in
-                for _ in 0..<2 {
+                try await inSomeRounds(2) {
                     let (leader, followers) = try await cluster.roles()
                     let writing = GapWriter(cluster, through: followers)
-                    try await Task.sleep(for: .milliseconds(300))
+                    try await writing.waitUntilWriting()
                     await leader.server.killHard()
-                    try await Task.sleep(for: .seconds(3))
+                    try await writing.waitUntilWriting()
+                    // Whoever leads now goes on doing so.
+                    try await Task.sleep(for: .seconds(2))
                     let gap = await writing.stop()
-                    guard gap < TestCluster.electionTimeout * 4 else {
-                        throw TestFailure("nobody could write for \(gap) after \(leader.name) was killed")
-                    }
                     try await leader.server.start()
                     try await cluster.waitUntilEqual()
+                    return gap < TestCluster.electionTimeout * 4
+                        ? nil : "nobody could write for \(gap) after \(leader.name) was killed"
                 }
             }
         }

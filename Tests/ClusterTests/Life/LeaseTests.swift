@@ -13,6 +13,7 @@ extension ClusterTests {
                 let client = cluster.client(followers)
                 var grant = Etcdserverpb_LeaseGrantRequest()
                 grant.ttl = 4
+                let asked = ContinuousClock.now
                 let lease = try await client.leaseGrant(grant).id
                 let granted = ContinuousClock.now
                 try await client.put("leased", Data("v".utf8), lease: lease)
@@ -23,7 +24,10 @@ extension ClusterTests {
                 var ask = Etcdserverpb_LeaseTimeToLiveRequest()
                 ask.id = lease
                 let left = try await successor.client.leaseTimeToLive(ask)
-                #expect(left.ttl >= 2 && left.grantedTtl == 4, "\(left.ttl) of \(left.grantedTtl) seconds are left")
+                // Whole seconds are told, and none of a lease that is over.
+                let sum = (ContinuousClock.now - asked) + .seconds(max(0, left.ttl) + 1)
+                #expect(sum >= .seconds(4), "\(left.ttl) of \(left.grantedTtl) seconds are left")
+                #expect(left.grantedTtl == 4 || left.ttl == -1)
                 try await leader.server.start()
                 var deletions: [Int64] = []
                 var iterator = watch.makeAsyncIterator()
@@ -32,7 +36,7 @@ extension ClusterTests {
                 }
                 let lived = ContinuousClock.now - granted
                 #expect(lived >= .seconds(4), "a lease of 4 seconds lived for \(lived)")
-                #expect(lived < .seconds(40), "a lease of 4 seconds lived for \(lived)")
+                #expect(lived < .seconds(60), "a lease of 4 seconds lived for \(lived)")
                 #expect(deletions.count == 1)
                 let marker = try await client.put("marker", "1")
                 #expect(marker == deletions[0] + 1, "something else was written when the lease expired")
@@ -69,32 +73,56 @@ extension ClusterTests {
         func keepAliveAtFollower() async throws {
             try await withCluster(3) { cluster in
                 let (_, followers) = try await cluster.roles()
-                var grant = Etcdserverpb_LeaseGrantRequest()
-                grant.ttl = 2
-                let lease = try await followers[0].client.leaseGrant(grant).id
-                try await followers[0].client.put("alive", Data("v".utf8), lease: lease)
-                let stream = try await followers[1].client.leaseKeepAliveStream()
-                var iterator = stream.makeAsyncIterator()
-                var renewal = Etcdserverpb_LeaseKeepAliveRequest()
-                renewal.id = lease
-                for _ in 0..<5 {
-                    try await stream.send(renewal)
-                    #expect(try await iterator.nextMessage()?.ttl == 2)
-                    try await Task.sleep(for: .seconds(1))
+                var lease: Int64 = 0
+                try await inSomeRounds {
+                    lease = try await followers[0].client.leaseGrant(Self.shortGrant).id
+                    return try await keepAlive(lease, followers)
                 }
-                #expect(try await followers[0].client.get("alive").count == 1)
                 var ask = Etcdserverpb_LeaseTimeToLiveRequest()
                 ask.id = lease
-                ask.keys = true
-                let told = try await followers[0].client.leaseTimeToLive(ask)
-                #expect(told.grantedTtl == 2 && told.keys == [Data("alive".utf8)])
-                stream.cancel()
                 try await eventually("it expires without renewals") {
                     try await followers[1].client.get("alive").count == 0
                 }
-                ask.keys = false
-                #expect(try await followers[1].client.leaseTimeToLive(ask).ttl == -1)
+                try await eventually("nobody knows of it") {
+                    try await followers[1].client.leaseTimeToLive(ask).ttl == -1
+                }
             }
+        }
+
+        private static var shortGrant: Etcdserverpb_LeaseGrantRequest {
+            var grant = Etcdserverpb_LeaseGrantRequest()
+            grant.ttl = 2
+            return grant
+        }
+
+        /// Keeps the lease of two seconds for five. Nothing is wrong with a lease that ends when it was not renewed in time,
+        /// because the machine has stopped somebody: that is what is returned.
+        private func keepAlive(_ lease: Int64, _ followers: [TestMember]) async throws -> String? {
+            var renewed = ContinuousClock.now
+            try await followers[0].client.put("alive", Data("v".utf8), lease: lease)
+            let stream = try await followers[1].client.leaseKeepAliveStream()
+            defer { stream.cancel() }
+            var iterator = stream.makeAsyncIterator()
+            var renewal = Etcdserverpb_LeaseKeepAliveRequest()
+            renewal.id = lease
+            func isLate() -> Bool { ContinuousClock.now - renewed >= .seconds(2) }
+            for _ in 0..<5 {
+                let begin = ContinuousClock.now
+                try await stream.send(renewal)
+                let ttl = try await iterator.nextMessage()?.ttl
+                if isLate() { return "renewed too late" }
+                #expect(ttl == 2)
+                renewed = begin
+                try await Task.sleep(for: .seconds(1))
+            }
+            let count = try await followers[0].client.get("alive").count
+            var ask = Etcdserverpb_LeaseTimeToLiveRequest()
+            ask.id = lease
+            ask.keys = true
+            let told = try await followers[0].client.leaseTimeToLive(ask)
+            if isLate() { return "asked too late" }
+            #expect(count == 1 && told.grantedTtl == 2 && told.keys == [Data("alive".utf8)])
+            return nil
         }
 
         @Test(

@@ -33,17 +33,16 @@ extension ClusterTests {
                 let status = try await last.client.status()
                 #expect(status.errors == ["etcdserver: no leader"] && status.leader == 0 && !status.isLearner)
                 #expect(status.raftIndex >= status.raftAppliedIndex && status.raftAppliedIndex > 0)
-                let asked = ContinuousClock.now
+                // At once: what waits is answered otherwise.
                 #expect(await channel.range("k", requiringLeader: true) == .failure(Self.noLeader))
-                #expect(ContinuousClock.now - asked < .seconds(4), "not refused at once")
                 #expect(await channel.watch(requiringLeader: true).end == Self.noLeader)
                 #expect(try await last.localValue("k") == "v")
-                let health = try await HTTPProbe.get(port: last.server.clientPort, "/health", timeoutSeconds: 10)
+                let health = try await HTTPProbe.get(port: last.server.clientPort, "/health", timeoutSeconds: 60)
                 #expect(health.status == 503)
                 let write = await failure { try await last.client.put("k", "w") }
                 #expect(write?.code == .unavailable || write?.code == .deadlineExceeded, "\(String(describing: write))")
                 // A client with more patience than a request's time hears etcd's word for it.
-                let calm = cluster.client([last], timeoutSeconds: 30)
+                let calm = cluster.client([last], timeoutSeconds: 60)
                 #expect(
                     await failure { try await calm.put("k", "w") }
                         == ClientError(.unavailable, "etcdserver: request timed out"))
@@ -55,8 +54,10 @@ extension ClusterTests {
                 #expect(took > TestCluster.electionTimeout * 2, "cancelled after \(took)")
                 try cluster.launchAll()
                 try await cluster.waitUntilServing()
-                let healed = try await last.client.status()
-                #expect(healed.errors.isEmpty && healed.leader != 0)
+                try await eventually("it has a leader and nothing to say against itself") {
+                    let healed = try await last.client.status()
+                    return healed.errors.isEmpty && healed.leader != 0
+                }
                 // A stream that wants no leader outlives the time without one.
                 let revision = try await last.client.put("k", "x")
                 var seen: Int64 = 0
@@ -113,7 +114,7 @@ private struct RawChannel {
 
     init(_ member: TestMember) async throws {
         guard let endpoint = Endpoint(member.server.endpoint) else { throw TestFailure("no endpoint") }
-        channel = try await Dialer(endpoint, tls: nil, timeout: .seconds(2))
+        channel = try await Dialer(endpoint, tls: nil, timeout: .seconds(60))
             .connect(on: MultiThreadedEventLoopGroup.singleton)
     }
 
@@ -129,7 +130,7 @@ private struct RawChannel {
         do throws(RPCStatus) {
             return .success(
                 try await channel.unary(
-                    MethodPath.range, message, metadata: metadata(requiringLeader), deadline: .now() + .seconds(5)))
+                    MethodPath.range, message, metadata: metadata(requiringLeader), deadline: .now() + .seconds(60)))
         } catch { return .failure(error) }
     }
 

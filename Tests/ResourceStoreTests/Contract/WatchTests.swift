@@ -62,12 +62,15 @@ extension ResourceStoreTests {
         func initial(_ backing: Backing) async throws {
             try await withStore(backing) { store in
                 let version = try await store.fill(3)
-                let watch = store.widgets.watch()
-                let task = Task { try await take(6, of: watch) }
-                try await Task.sleep(for: .milliseconds(100))
-                try await store.widgets.delete("w001", namespace: "default")
-                try await store.widgets.create(Widget("x", size: 9))
-                let events = try await task.value
+                var events: [WatchEvent<Widget>] = []
+                for try await event in store.widgets.watch() {
+                    events.append(event)
+                    if case .bookmark = event {
+                        try await store.widgets.delete("w001", namespace: "default")
+                        try await store.widgets.create(Widget("x", size: 9))
+                    }
+                    if events.count == 6 { break }
+                }
                 #expect(events.map(Self.short) == ["+w000 0", "+w001 1", "+w002 2", "=", "-w001 1", "+x 9"])
                 guard case .bookmark(let bookmark) = events[3] else { return }
                 #expect(bookmark == version)
@@ -170,13 +173,17 @@ extension ResourceStoreTests {
         func cancellation(_ backing: Backing) async throws {
             try await withStore(backing) { store in
                 let start = try await store.fill(1)
+                let (seen, onSeen) = AsyncStream<Void>.makeStream()
                 let task = Task {
                     var count = 0
-                    for try await _ in store.widgets.watch(from: start) { count += 1 }
+                    for try await _ in store.widgets.watch(from: start) {
+                        count += 1
+                        onSeen.finish()
+                    }
                     return count
                 }
                 try await store.widgets.create(Widget("x"))
-                try await Task.sleep(for: .milliseconds(100))
+                for await _ in seen {}
                 task.cancel()
                 #expect(try await task.value == 1)
             }

@@ -222,14 +222,17 @@ extension ResourceStoreTests {
             try await withStore(backing) { store in
                 let widgets = store.widgets
                 try await widgets.create(Widget("a"))
+                let (running, onRunning) = AsyncStream<Void>.makeStream()
                 let changes = Task {
+                    defer { onRunning.finish() }
                     var count = 0
                     while (try? await widgets.guaranteedUpdate("a", namespace: "default") { $0.size += 1 }) != nil {
                         count += 1
+                        if count == 10 { onRunning.finish() }
                     }
                     return count
                 }
-                try await Task.sleep(for: .milliseconds(50))
+                for await _ in running {}
                 let last = try await widgets.delete("a", namespace: "default")
                 #expect(await changes.value == last.size, "every change that was acknowledged is in the last state")
             }
@@ -239,10 +242,15 @@ extension ResourceStoreTests {
         func timeToLive(_ backing: Backing) async throws {
             try await withStore(backing) { store in
                 let widgets = store.widgets
-                let keeps = try await widgets.create(Widget("keeps"), timeToLive: .seconds(1))
-                try await widgets.create(Widget("goes"), timeToLive: .seconds(1))
-                // Stored again without a time to live, an object stays.
+                // Stored again without a time to live, an object stays when its lease ends, by time or otherwise.
+                let keeps = try await widgets.create(Widget("keeps"), timeToLive: .seconds(3600))
                 try await widgets.guaranteedUpdate("keeps", namespace: "default") { $0.size = 1 }
+                for id in try await store.storage.client.leaseLeases().leases.map(\.id) {
+                    var request = Etcdserverpb_LeaseRevokeRequest()
+                    request.id = id
+                    _ = try await store.storage.client.leaseRevoke(request)
+                }
+                try await widgets.create(Widget("goes"), timeToLive: .seconds(1))
                 var events: [String] = []
                 for try await event in widgets.watch(from: keeps.metadata.resourceVersion) {
                     guard case .deleted(let widget) = event else { continue }
@@ -252,7 +260,7 @@ extension ResourceStoreTests {
                 #expect(events == ["goes"])
                 #expect(try await widgets.get("keeps", namespace: "default").size == 1)
                 // Given again, a time to live begins anew, though nothing else has changed.
-                let short = try await widgets.create(Widget("renewed"), timeToLive: .seconds(2))
+                let short = try await widgets.create(Widget("renewed"), timeToLive: .seconds(1800))
                 let renewed = try await widgets.guaranteedUpdate(
                     "renewed", namespace: "default", timeToLive: .seconds(3600)
                 ) { _ in }

@@ -19,12 +19,14 @@ extension ResourceStoreTests {
                 try await sites.guaranteedUpdate("home", namespace: "web") { $0.spec.title = "Hello" }
                 try await sites.create(site("gone", "Soon away"))
                 try await sites.delete("gone", namespace: "web")
-                let deadline = ContinuousClock.now + .seconds(10)
+                let deadline = ContinuousClock.now + .seconds(60)
                 var state: [String] = []
-                while state != ["home <h1>Hello</h1>", "old <h1>Here before</h1>"] {
-                    guard ContinuousClock.now < deadline else { throw TestFailure("pages stay at \(state)") }
+                // The status of a site is written after its page.
+                while state != ["home <h1>Hello</h1>", "old <h1>Here before</h1>", "home", "old"] {
+                    guard ContinuousClock.now < deadline else { throw TestFailure("it stays at \(state)") }
                     try await Task.sleep(for: .milliseconds(20))
                     state = try await pages.list().items.map { "\($0.metadata.name) \($0.html)" }
+                    state += try await sites.list().items.compactMap(\.status?.page)
                 }
                 running.cancel()
                 // Cancelled within a request it ends with an error.

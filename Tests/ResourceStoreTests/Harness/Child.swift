@@ -45,11 +45,11 @@ final class Child {
     }
 
     /// Starts a command that must not outlive the test program, in whatever way that ends: a shell beside it kills it when
-    /// the pipe from here is closed.
+    /// the pipe from here is closed, and ends when that is gone.
     static func guarded(
         _ command: [String], environment: [String: String] = ProcessInfo.processInfo.environment, log: String
     ) throws -> Child {
-        let script = "\"$@\" & p=$!; read -r end; kill -9 $p 2>/dev/null"
+        let script = "\"$@\" & p=$!; read -r end; kill -9 $p 2>/dev/null; wait $p; exit 0"
         let variables = environment.filter { !$0.key.hasPrefix("ETCD") }
             .merging(["SWIFT_BACKTRACE": "enable=no"]) { $1 }
         return try Child(["/bin/sh", "-c", script, "sh"] + command, environment: variables, output: log, errors: log)
@@ -57,11 +57,19 @@ final class Child {
 
     deinit { end() }
 
-    /// Kills it and all that it has started, and waits until it is gone.
+    /// Kills it and all that it has started, and waits until it is gone: of one that is guarded, the command too.
     func end() {
         closeInput()
-        if status == nil { kill(-pid, SIGKILL) }
+        guard status == nil else { return }
+        // The guard ends by itself when its command has ended; it is not reaped yet, so that its group's number stays taken.
+        for _ in 0..<1000 where isRunning { usleep(10_000) }
+        kill(-pid, SIGKILL)
         _ = wait()
+    }
+
+    private var isRunning: Bool {
+        var info = siginfo_t()
+        return waitid(P_PID, id_t(pid), &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info._sifields._kill.si_pid == 0
     }
 
     func closeInput() {

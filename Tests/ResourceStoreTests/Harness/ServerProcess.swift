@@ -1,5 +1,6 @@
 import Foundation
 import ResourceStore
+import Synchronization
 
 /// A server in a process of its own. It ends with the test program, in whatever way that ends.
 final class ServerProcess: @unchecked Sendable {
@@ -38,11 +39,10 @@ final class ServerProcess: @unchecked Sendable {
         process = try Child.guarded(arguments, log: folder.path("log"))
     }
 
-    /// `kill -9`, and waits until the port is free again.
+    /// `kill -9`, and waits until the process is gone, and with it its hold of the port and of its data.
     func kill() {
         process?.end()
         process = nil
-        for _ in 0..<500 where Self.answers(port) { usleep(10_000) }
     }
 
     /// Waits until the store answers.
@@ -60,39 +60,32 @@ final class ServerProcess: @unchecked Sendable {
             .description
     }
 
-    /// Whether somebody listens on a port.
-    private static func answers(_ port: Int) -> Bool {
-        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+    /// Different ports that nobody listens on, below those that the kernel gives to outgoing connections: one of these could
+    /// take the port before the server has it, or while it is started again.
+    static func freePorts(_ count: Int) throws -> [Int] {
+        var ports: [Int] = []
+        for _ in 0..<1000 where ports.count < count {
+            let port = UInt16.random(in: 12_000..<20_000)
+            if given.withLock({ $0.insert(port).inserted }), canBind(port) { ports.append(Int(port)) }
+        }
+        guard ports.count == count else { throw TestFailure("no free ports between 12000 and 20000") }
+        return ports
+    }
+
+    private static let given = Mutex<Set<UInt16>>([])
+
+    private static func canBind(_ port: UInt16) -> Bool {
+        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
+        guard descriptor >= 0 else { return false }
         defer { close(descriptor) }
         var address = sockaddr_in()
         address.sin_family = sa_family_t(AF_INET)
-        address.sin_port = UInt16(port).bigEndian
+        address.sin_port = port.bigEndian
         address.sin_addr.s_addr = INADDR_LOOPBACK.bigEndian
         return withUnsafePointer(to: &address) { pointer in
             pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0
+                bind(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0
             }
-        }
-    }
-
-    /// Different ports that nobody listens on. They are taken together: one that is given back may be given again.
-    static func freePorts(_ count: Int) throws -> [Int] {
-        var descriptors: [Int32] = []
-        defer { for descriptor in descriptors { close(descriptor) } }
-        return try (0..<count).map { _ in
-            let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-            descriptors.append(descriptor)
-            var address = sockaddr_in()
-            address.sin_family = sa_family_t(AF_INET)
-            address.sin_addr.s_addr = INADDR_LOOPBACK.bigEndian
-            var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-            let result = withUnsafeMutablePointer(to: &address) { pointer in
-                pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                    bind(descriptor, $0, length) == 0 && getsockname(descriptor, $0, &length) == 0
-                }
-            }
-            guard result else { throw TestFailure("no free port") }
-            return Int(UInt16(bigEndian: address.sin_port))
         }
     }
 }

@@ -107,8 +107,9 @@ extension ResourceStoreTests {
             try await using(Self.client(folder, endpoints)) { store in
                 try await Self.waitUntilServing(store, folder.path("log-0"))
                 let created = try await store.widgets.create(Widget("a"))
-                for endpoint in endpoints {
+                for (number, endpoint) in endpoints.enumerated() {
                     try await using(Self.client(folder, [endpoint])) { member in
+                        try await Self.waitUntilServing(member, folder.path("log-\(number)"))
                         let seen = try await member.widgets.get("a", namespace: "default")
                         #expect(seen == created)
                     }

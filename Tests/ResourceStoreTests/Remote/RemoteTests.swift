@@ -43,15 +43,17 @@ extension ResourceStoreTests {
             defer { folder.remove() }
             let server = try ServerProcess(.martlet, folder: folder)
             defer { server.kill() }
-            var options = RemoteOptions(endpoints: [server.endpoint])
-            options.requestTimeout = .milliseconds(500)
-            try await using(ObjectStore.remote(options)) { store in
+            try await using(ObjectStore.remote(server.endpoint)) { store in
                 try await server.waitUntilServing(store)
                 let start = try await store.fill(2)
                 server.kill()
+                // Several of its attempts end while nobody answers.
+                var hurried = RemoteOptions(endpoints: [server.endpoint])
+                hurried.requestTimeout = .milliseconds(500)
+                let impatient = try ObjectStore.remote(hurried)
                 let all = Task {
                     var names: [String] = []
-                    for try await event in store.widgets.watch() {
+                    for try await event in impatient.widgets.watch() {
                         guard let widget = event.object else { break }
                         names.append(widget.metadata.name)
                     }
@@ -61,6 +63,7 @@ extension ResourceStoreTests {
                 try server.start()
                 try await server.waitUntilServing(store)
                 #expect(try await all.value == ["w000", "w001"])
+                await impatient.close()
 
                 var iterator = store.widgets.watch(from: start).makeAsyncIterator()
                 let next = try await store.widgets.create(Widget("x"))
@@ -68,7 +71,7 @@ extension ResourceStoreTests {
                 server.kill()
                 // Written and compacted while the watch cannot reach the store by its own connection.
                 try server.start()
-                try await using(ObjectStore.remote(options)) { other in
+                try await using(ObjectStore.remote(server.endpoint)) { other in
                     try await server.waitUntilServing(other)
                     let version = try await other.fill(5, namespace: "other")
                     try await other.compact(version)
@@ -86,7 +89,7 @@ extension ResourceStoreTests {
                 let started = ContinuousClock.now
                 let error = await failure { _ = try await store.widgets.get("a", namespace: "default") }
                 #expect([.timedOut, .unavailable].contains(error?.code))
-                #expect(ContinuousClock.now - started < .seconds(30))
+                #expect(ContinuousClock.now - started < .seconds(60))
                 let watch = Task { for try await _ in store.widgets.watch(from: 1) {} }
                 try await Task.sleep(for: .milliseconds(100))
                 watch.cancel()
@@ -179,26 +182,24 @@ extension ResourceStoreTests {
 
         @Test("many stores in memory live side by side and leave nothing behind")
         func memory() async throws {
-            func folders() -> Set<String> {
-                Set((try? FileManager.default.contentsOfDirectory(atPath: "/dev/shm")) ?? []).filter {
-                    $0.hasPrefix("martlet-")
-                }
-            }
-            let before = folders()
-            try await withThrowingTaskGroup(of: Int.self) { group in
+            try await withThrowingTaskGroup(of: (count: Int, folder: String).self) { group in
                 for number in 1...4 {
                     group.addTask {
                         try await using(ObjectStore.embedded()) { store in
                             try await store.fill(number)
-                            return try await store.widgets.count()
+                            let folder = try #require(store.server?.folder)
+                            #expect(FileManager.default.fileExists(atPath: folder))
+                            return (try await store.widgets.count(), folder)
                         }
                     }
                 }
                 var counts: Set<Int> = []
-                for try await count in group { counts.insert(count) }
+                for try await (count, folder) in group {
+                    counts.insert(count)
+                    #expect(!FileManager.default.fileExists(atPath: folder), "it has left something")
+                }
                 #expect(counts == [1, 2, 3, 4])
             }
-            #expect(folders().subtracting(before).isEmpty)
         }
 
         @Test("a closed store answers nothing")
