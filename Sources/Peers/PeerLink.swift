@@ -213,7 +213,8 @@ final class PeerLink: @unchecked Sendable {
         attempt += 1
         if case .stopped = phase { return }
         let limits = core.limits
-        shared.withLockedValue { shared in
+        // The one that was dialled: the list may have changed since.
+        let url = shared.withLockedValue { shared in
             let now = NIODeadline.now()
             if shared.status.isConnected || shared.status.lastError == nil { shared.status.changedAt = now }
             shared.status.isConnected = false
@@ -222,11 +223,12 @@ final class PeerLink: @unchecked Sendable {
             shared.reach = .down
             shared.streamBytes = 0
             shared.status.messagesDropped += UInt64(shared.queue.shed(controlMax: limits.controlMessagesKeptMax))
+            return shared.status.url
         }
         if core.reasons.shouldLog("to \(name)", reason) {
             core.logger.warning(
                 "cannot talk to a peer",
-                metadata: ["peer": "\(name)", "url": "\(urls[urlIndex % urls.count])", "reason": "\(reason)"])
+                metadata: ["peer": "\(name)", "url": "\(url)", "reason": "\(reason)"])
         }
         core.delegate?.unreachable(member)
         urlIndex += 1
@@ -292,11 +294,12 @@ final class PeerLink: @unchecked Sendable {
             let batch = shared.withLockedValue { $0.queue.takeBatch(bytesMax: bytesMax) }
             if batch.isEmpty { break }
             let size = PeerProtocol.batchSize(batch)
-            open.stream.send(size: size) { PeerProtocol.writeBatch(batch, to: $0) }
+            // Before they go: nobody has received what is not counted as sent.
             note { status in
                 status.messagesSent += UInt64(batch.count)
                 status.bytesSent += UInt64(size)
             }
+            open.stream.send(size: size) { PeerProtocol.writeBatch(batch, to: $0) }
         }
         // Below its high-water mark the stream's bytes are on their way to the socket, and do not wait.
         let waiting = open.stream.isWritable ? 0 : open.stream.bufferedBytes

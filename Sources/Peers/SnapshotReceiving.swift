@@ -180,14 +180,16 @@ final class SnapshotReceiving: @unchecked Sendable {
         drop(status)
     }
 
-    /// Forgets the session; an unfinished one is aborted.
+    /// Forgets the session; an unfinished one is aborted. Its sender hears of it when nothing of it is left: it may come
+    /// again at once.
     private func drop(_ status: RPCStatus) {
         guard let last = session else { return }
         session = nil
+        if let sink = last.sink {
+            sink.abort()
+            core.link(last.sender)?.note { $0.snapshotsReceiveFailed += 1 }
+        }
         last.stream?.fail(status)
-        guard let sink = last.sink else { return }
-        sink.abort()
-        core.link(last.sender)?.note { $0.snapshotsReceiveFailed += 1 }
     }
 
     private func log(
