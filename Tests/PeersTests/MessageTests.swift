@@ -9,7 +9,7 @@ import Transport
 
 @testable import Peers
 
-@Suite(.timeLimit(.minutes(1))) struct MessageTests {
+@Suite(.timeLimit(.minutes(5))) struct MessageTests {
     @Test func thousandsOfMessagesArriveInOrder() async throws {
         let members = [try await TestMember(1), try await TestMember(2), try await TestMember(3)]
         TestMember.introduce(members[0], members[1], members[2])
@@ -31,24 +31,30 @@ import Transport
                 let expected: [Message] = (1...count).map { sender.append(to: receiver, $0, bytes: $0 % 300) }
                 #expect(receiver.received(from: sender) == expected)
             }
-            let status = try #require(receiver.network.statuses().first)
-            #expect(status.messagesSent == UInt64(count) && status.messagesReceived == UInt64(count))
-            #expect(status.messagesDropped == 0 && status.bytesSent > status.messagesSent)
+        }
+        for member in members {
+            // Both ways are over only now that all have received all.
+            let statuses = member.network.statuses()
+            #expect(statuses.count == 2)
+            for status in statuses {
+                #expect(status.messagesSent == UInt64(count) && status.messagesReceived == UInt64(count))
+                #expect(status.messagesDropped == 0 && status.bytesSent > status.messagesSent)
+            }
         }
         #expect(try await eventually { members[0].status(members[1])?.queuedBytes == 0 })
         for member in members { await member.network.stop() }
     }
 
     @Test func aMemberThatComesBackIsFound() async throws {
+        let port = try ReservedPort()
         let a = try await TestMember(1)
-        var b = try await TestMember(2)
+        var b = try await TestMember(2, port: port.number)
         TestMember.introduce(a, b)
         a.network.send([a.heartbeat(to: b, 1)])
         #expect(try await eventually { b.received(from: a).count == 1 && a.isConnected(to: b) && b.isConnected(to: a) })
-        let port = b.port
         await b.network.stop()
-        #expect(try await eventually { !a.isConnected(to: b) })
-        #expect(a.recorder[\.unreachable][b.id] ?? 0 > 0)
+        // The status shows it a moment before it is told.
+        #expect(try await eventually { !a.isConnected(to: b) && a.recorder[\.unreachable][b.id] ?? 0 > 0 })
         #expect(a.recorder[\.disconnected][b.id] == 1)
         #expect(a.status(b)?.lastError != nil)
         // Appends to a dead member are dropped at once, and it is said; a member that just ends may be reached once more.
@@ -59,7 +65,7 @@ import Transport
                 return a.recorder[\.unreachable][b.id] ?? 0 > before
             })
 
-        b = try await TestMember(2, port: port)
+        b = try await TestMember(2, port: port.number)
         b.knows((a, a.url))
         #expect(try await eventually { a.isConnected(to: b) && b.isConnected(to: a) })
         for index in 1...100 { a.network.send([a.append(to: b, index)]) }
@@ -103,23 +109,23 @@ import Transport
     }
 
     @Test func nobodyThereKeepsAFewSmallMessages() async throws {
+        let port = try ReservedPort()
         let a = try await TestMember(1)
         let b = try await TestMember(2)
-        let port = b.port
-        await b.network.stop()
-        a.knows((b, b.url))
+        a.knows((b, port.url))
         #expect(try await eventually { a.status(b)?.lastError != nil })
         #expect(a.status(b)?.lastError?.contains("connection refused") == true)
         for number in 1...1000 { a.network.send([a.heartbeat(to: b, number), a.append(to: b, number)]) }
         let status = try #require(a.status(b))
         #expect(status.queuedBytes < 10_000 && status.messagesDropped >= 1968)
-        #expect(a.log.lines("cannot talk to a peer", "peer=2", "refused").count == 1)
-        let back = try await TestMember(2, port: port)
+        #expect(try await eventually { a.log.lines("cannot talk to a peer", "peer=2", "refused").count == 1 })
+        #expect(try await eventually { a.status(b)?.failures ?? 0 >= 3 })
+        #expect(a.log.lines("cannot talk to a peer").count == 1)
+        let back = try await TestMember(2, port: port.number)
         #expect(try await eventually { back.received(from: a).count == 32 })
         let numbers: [UInt64] = back.received(from: a).map(\.commit.rawValue)
         #expect(numbers == Array(969...1000))
-        await a.network.stop()
-        await back.network.stop()
+        for member in [a, b, back] { await member.network.stop() }
     }
 
     /// The network swallows everything: no reset, no answer.
@@ -127,13 +133,16 @@ import Transport
         let a = try await TestMember(1) { $0.limits.probeTimeout = .seconds(1) }
         let b = try await TestMember(2)
         let proxy = try await Proxy.start(to: b.port)
-        a.network.setMembers([(b.id, ["http://127.0.0.1:\(proxy.port)", b.url])])
+        let stalled = "http://127.0.0.1:\(proxy.port)"
+        a.network.setMembers([(b.id, [stalled])])
         #expect(try await eventually { a.isConnected(to: b) })
-        #expect(a.status(b)?.url == "http://127.0.0.1:\(proxy.port)")
+        #expect(a.status(b)?.url == stalled)
         proxy.stall()
+        a.network.setMembers([(b.id, [stalled, b.url])])
         // The other URL is tried in turn, at once: nobody can count on seeing the moment without a connection.
         #expect(try await eventually { a.isConnected(to: b) && a.status(b)?.url == b.url })
-        #expect(a.log.lines("cannot talk to a peer", "no answer to a probe").count == 1)
+        // Once, unless the machine itself stood still for a second: how often a line is repeated is tested elsewhere.
+        #expect(!a.log.lines("cannot talk to a peer", "url=\(stalled)", "no answer to a probe").isEmpty)
         a.network.send([a.heartbeat(to: b, 1)])
         #expect(try await eventually { !b.received(from: a).isEmpty })
         await a.network.stop()
@@ -145,7 +154,8 @@ import Transport
         let a = try await TestMember(1)
         let b = try await TestMember(2)
         let proxy = try await Proxy.start(to: b.port)
-        a.network.setMembers([(b.id, ["http://127.0.0.1:1"])])
+        let nobody = try ReservedPort()
+        a.network.setMembers([(b.id, [nobody.url])])
         #expect(try await eventually { a.status(b)?.lastError != nil })
         a.network.setMembers([(b.id, ["http://127.0.0.1:\(proxy.port)"])])
         #expect(try await eventually { a.isConnected(to: b) })
@@ -196,7 +206,7 @@ import Transport
     }
 }
 
-@Suite(.timeLimit(.minutes(1))) struct RefusalTests {
+@Suite(.timeLimit(.minutes(5))) struct RefusalTests {
     private func expectRefused(
         _ a: TestMember, by b: TestMember, _ theirs: String, _ ours: String
     ) async throws {
@@ -271,47 +281,50 @@ import Transport
     }
 }
 
-@Suite(.timeLimit(.minutes(1))) struct CallTests {
+@Suite(.timeLimit(.minutes(5))) struct CallTests {
     @Test func callsAreAnswered() async throws {
         let (a, b) = (try await TestMember(1), try await TestMember(2))
         TestMember.introduce(a, b)
         #expect(try await eventually { a.isConnected(to: b) })
-        #expect(try await a.network.call(to: b.id, method: 1, body: "abc", timeout: .seconds(5)) == "cba")
-        #expect(try await a.network.call(to: b.id, method: 1, body: "", timeout: .seconds(5)) == "")
+        #expect(try await a.network.call(to: b.id, method: 1, body: "abc", timeout: .seconds(60)) == "cba")
+        #expect(try await a.network.call(to: b.id, method: 1, body: "", timeout: .seconds(60)) == "")
         let large = Bytes([UInt8](repeating: 9, count: 3 << 20))
-        #expect(try await a.network.call(to: b.id, method: 1, body: large, timeout: .seconds(5)) == large)
+        #expect(try await a.network.call(to: b.id, method: 1, body: large, timeout: .seconds(60)) == large)
         await #expect(throws: RPCStatus(.notFound, "etcdserver: requested lease not found")) {
-            try await a.network.call(to: b.id, method: 2, body: "", timeout: .seconds(5))
+            try await a.network.call(to: b.id, method: 2, body: "", timeout: .seconds(60))
         }
         await #expect(throws: RPCStatus(.deadlineExceeded, "context deadline exceeded")) {
             try await a.network.call(to: b.id, method: 3, body: "", timeout: .milliseconds(50))
         }
         let tooLarge = Bytes([UInt8](repeating: 9, count: a.network.configuration.limits.callBytesMax + 1))
         await #expect(throws: RPCStatus.self) {
-            try await a.network.call(to: b.id, method: 1, body: tooLarge, timeout: .seconds(5))
+            try await a.network.call(to: b.id, method: 1, body: tooLarge, timeout: .seconds(60))
         }
         // A connection that ends while a call is under way ends the call.
-        let pending = Task { try await a.network.call(to: b.id, method: 3, body: "", timeout: .seconds(30)) }
-        try await Task.sleep(nanoseconds: 50_000_000)
+        let pending = Task { try await a.network.call(to: b.id, method: 4, body: "", timeout: .seconds(600)) }
+        #expect(try await eventually { b.recorder[\.asked][4] == 1 })
         await b.network.stop()
-        await #expect(throws: RPCStatus.self) { try await pending.value }
+        let status = await #expect(throws: RPCStatus.self) { try await pending.value }
+        #expect(status?.code == .unavailable, "\(String(describing: status))")
         await #expect(throws: RPCStatus.self) {
-            try await a.network.call(to: b.id, method: 1, body: "", timeout: .seconds(5))
+            try await a.network.call(to: b.id, method: 1, body: "", timeout: .seconds(60))
         }
         await #expect(throws: RPCStatus(.unavailable, "peer 63 is not known")) {
-            try await a.network.call(to: MemberID(99), method: 1, body: "", timeout: .seconds(5))
+            try await a.network.call(to: MemberID(99), method: 1, body: "", timeout: .seconds(60))
         }
         await a.network.stop()
     }
 
     @Test func membersAreTold() async throws {
-        let b = try await TestMember(2)
+        let (port, nobody) = (try ReservedPort(), try ReservedPort())
+        let b = try await TestMember(2, port: port.number)
         let found = try await PeerNetwork.fetchMembers(
-            from: [try PeerURL("http://127.0.0.1:1"), try PeerURL(b.url)], tls: nil, timeout: .seconds(5), group: group)
+            from: [try PeerURL(nobody.url), try PeerURL(b.url)], tls: nil, timeout: .seconds(60), group: group)
         #expect(found == FetchedMembers(clusterID: 0xc1, memberID: b.id, members: "members of m2"))
         await b.network.stop()
         await #expect(throws: PeerError.self) {
-            try await PeerNetwork.fetchMembers(from: [PeerURL(b.url)], tls: nil, timeout: .seconds(5), group: group)
+            try await PeerNetwork.fetchMembers(
+                from: [PeerURL(b.url)], tls: nil, timeout: .seconds(60), group: group)
         }
     }
 }

@@ -6,11 +6,15 @@ import NIOPosix
 final class Proxy: Sendable {
     private struct State {
         var channels: [any Channel] = []
-        var isStalled = false
-        var forwardedBytes = 0
-        /// Cuts every connection once so many bytes have gone to the server, once.
-        var cutAfterBytes: Int?
+        /// Counts the cuts. What a connection still has to say after its cut is neither counted nor passed on.
         var cuts = 0
+        var isStalled = false
+        /// What came while stalled: one read of each direction at the most.
+        var held: [@Sendable () -> Void] = []
+        var forwardedBytes = 0
+        /// Cuts every connection each time that so many bytes have gone to the server, so many times.
+        var cutEvery = 0
+        var cutsLeft = 0
         var refuses = false
     }
 
@@ -38,13 +42,25 @@ final class Proxy: Sendable {
     }
 
     private func accept(_ channel: any Channel, _ port: Int) -> EventLoopFuture<Void> {
-        if state.withLockedValue({ $0.refuses }) { return channel.close() }
+        let (refuses, epoch) = state.withLockedValue { ($0.refuses, $0.cuts) }
+        if refuses { return channel.close() }
         return ClientBootstrap(group: channel.eventLoop).channelOption(.autoRead, value: false)
             .connect(host: "127.0.0.1", port: port).flatMap { server in
-                self.state.withLockedValue { $0.channels += [channel, server] }
+                // A cut meanwhile is one of this connection too.
+                let isTaken = self.state.withLockedValue { state in
+                    guard state.cuts == epoch, !state.refuses else { return false }
+                    state.channels += [channel, server]
+                    return true
+                }
+                guard isTaken else {
+                    server.close(promise: nil)
+                    return channel.close()
+                }
                 return channel.eventLoop.makeCompletedFuture {
-                    try channel.pipeline.syncOperations.addHandler(Forwarder(to: server, proxy: self, counts: true))
-                    try server.pipeline.syncOperations.addHandler(Forwarder(to: channel, proxy: self, counts: false))
+                    for (from, to, counts) in [(channel, server, true), (server, channel, false)] {
+                        let forwarder = Forwarder(to: to, proxy: self, counts: counts, epoch: epoch)
+                        try from.pipeline.syncOperations.addHandler(forwarder)
+                    }
                 }
             }
     }
@@ -59,12 +75,29 @@ final class Proxy: Sendable {
         for channel in channels { channel.close(promise: nil) }
     }
 
-    /// Goes on accepting, and forwards nothing: a half-open network.
+    /// Goes on accepting, and forwards nothing: a half-open network, until `goOn`.
     func stall() { state.withLockedValue { $0.isStalled = true } }
+
+    /// Ends a stall; nothing is lost of what came meanwhile.
+    func goOn() {
+        let held = state.withLockedValue { state in
+            state.isStalled = false
+            defer { state.held = [] }
+            return state.held
+        }
+        for forward in held { forward() }
+    }
 
     func refuse(_ refuses: Bool) { state.withLockedValue { $0.refuses = refuses } }
 
-    func cut(afterBytes bytes: Int) { state.withLockedValue { $0.cutAfterBytes = $0.forwardedBytes + bytes } }
+    /// Cuts once so many more bytes have gone to the server, and again after as many, `times` in all.
+    func cut(everyBytes bytes: Int, times: Int) {
+        state.withLockedValue { state in
+            state.cutEvery = bytes
+            state.cutsLeft = times
+            state.forwardedBytes = 0
+        }
+    }
 
     var cuts: Int { state.withLockedValue { $0.cuts } }
 
@@ -73,17 +106,25 @@ final class Proxy: Sendable {
         try? await listener.close()
     }
 
-    fileprivate enum Verdict { case forward, hold, cut }
-
-    fileprivate func note(_ bytes: Int) -> Verdict {
-        state.withLockedValue { state in
-            if state.isStalled { return .hold }
-            state.forwardedBytes += bytes
-            if let limit = state.cutAfterBytes, state.forwardedBytes >= limit {
-                state.cutAfterBytes = nil
-                return .cut
+    /// Sees to what one direction of a connection has read: `forward` passes it on, now or after a stall.
+    fileprivate func pass(_ bytes: Int, epoch: Int, forward: @escaping @Sendable () -> Void) {
+        enum Verdict { case forward, keep, cut }
+        let verdict = state.withLockedValue { state -> Verdict in
+            if state.cuts != epoch { return .keep }
+            if state.isStalled {
+                state.held.append(forward)
+                return .keep
             }
-            return .forward
+            state.forwardedBytes += bytes
+            guard state.cutsLeft > 0, state.forwardedBytes >= state.cutEvery else { return .forward }
+            state.cutsLeft -= 1
+            state.forwardedBytes = 0
+            return .cut
+        }
+        switch verdict {
+        case .forward: forward()
+        case .keep: break
+        case .cut: cut()
         }
     }
 }
@@ -94,11 +135,13 @@ private final class Forwarder: ChannelInboundHandler {
     private let other: any Channel
     private let proxy: Proxy
     private let counts: Bool
+    private let epoch: Int
 
-    init(to other: any Channel, proxy: Proxy, counts: Bool) {
+    init(to other: any Channel, proxy: Proxy, counts: Bool, epoch: Int) {
         self.other = other
         self.proxy = proxy
         self.counts = counts
+        self.epoch = epoch
     }
 
     func handlerAdded(context: ChannelHandlerContext) {
@@ -109,13 +152,10 @@ private final class Forwarder: ChannelInboundHandler {
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         let bytes = unwrapInboundIn(data)
-        switch proxy.note(counts ? bytes.readableBytes : 0) {
-        case .forward:
+        let (channel, other) = (context.channel, other)
+        proxy.pass(counts ? bytes.readableBytes : 0, epoch: epoch) {
             // The next read waits for this write: the proxy holds one buffer for each direction.
-            let channel = context.channel
             other.writeAndFlush(bytes).whenComplete { _ in channel.read() }
-        case .hold: break
-        case .cut: proxy.cut()
         }
     }
 

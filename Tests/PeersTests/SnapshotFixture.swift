@@ -102,6 +102,14 @@ final class Image: Sendable {
             reader: backend.makeReader(), clusterID: 0xc1, memberID: MemberID(1), options: options)
     }
 
+    /// How many chunks a snapshot of it comes in.
+    func frameCount() throws -> Int {
+        let source = try source()
+        var count = 0
+        while try source.nextChunk(compressing: false) != nil { count += 1 }
+        return count
+    }
+
     /// Totals of all contents: equal for equal stores.
     static func totals(_ backend: any Backend) throws -> SnapshotTotals {
         var options = SnapshotOptions()
@@ -163,6 +171,21 @@ enum KubernetesObject {
     }
 }
 
+/// Keeps a thread waiting until it is opened.
+final class Gate: Sendable {
+    private let state = NIOLockedValueBox((bytes: UInt64?.none, isOpen: false))
+
+    /// What was taken before the gate was reached; nil until then.
+    var bytes: UInt64? { state.withLockedValue { $0.bytes } }
+
+    func open() { state.withLockedValue { $0.isOpen = true } }
+
+    func pass(after bytes: Int) {
+        state.withLockedValue { $0.bytes = $0.bytes ?? UInt64(bytes) }
+        while !state.withLockedValue({ $0.isOpen }) { usleep(1000) }
+    }
+}
+
 /// Receives snapshots into files of a directory, and lets a test interfere.
 final class TestSinks: Sendable {
     struct State {
@@ -187,6 +210,13 @@ final class TestSinks: Sendable {
             state.messages.append(message)
         }
         return Sink(sinks: self, incoming: try IncomingSnapshot(path: path, options: Image.options()))
+    }
+
+    /// Takes so many bytes, and the next ones only when the gate is opened.
+    func stick(afterBytes bytesMax: Int) -> Gate {
+        let gate = Gate()
+        state.withLockedValue { $0.beforeAppend = { bytes in if bytes > bytesMax { gate.pass(after: bytes) } } }
+        return gate
     }
 
     /// What the file holds now.

@@ -10,7 +10,7 @@ import Transport
 
 @testable import Peers
 
-@Suite(.timeLimit(.minutes(2)), .serialized) struct SnapshotTests {
+@Suite(.timeLimit(.minutes(5)), .serialized) struct SnapshotTests {
     /// Two members of which the first sends to the second, on the way through a proxy.
     private struct Pair {
         let a: TestMember
@@ -59,24 +59,32 @@ import Transport
         await pair.stop()
     }
 
-    /// The link has to wait for its turn: what it gets is compressed.
+    /// The link takes nothing until all frames are made: but for the first ones they are compressed.
     @Test func aSlowLinkGetsCompressedFrames() async throws {
-        let pair = try await Pair {
-            $0.snapshotBytesPerSecondMax = 2_000_000
-            $0.limits.snapshotWindowBytes = 1 << 20
-        }
-        let image = try Image.kubernetes(objects: 5000, seed: 13)
+        let pair = try await Pair { $0.limits.snapshotWindowBytes = 2 << 20 }
+        let image = try Image.kubernetes(objects: 2500, seed: 13)
+        let frames = try image.frameCount()
         pair.a.sends(image)
+        pair.proxy.stall()
         pair.a.network.send([pair.a.snapshotRequest(to: pair.b)])
+        #expect(
+            try await eventually {
+                let status = pair.a.status(pair.b)
+                return (status?.snapshotChunksStored ?? 0) + (status?.snapshotChunksCompressed ?? 0) == UInt64(frames)
+            })
+        #expect(pair.a.results.isEmpty)
+        pair.proxy.goOn()
         #expect(try await eventually { pair.a.results == [true] })
         let status = try #require(pair.finished())
         let ratio = Double(status.totals.contentBytes) / Double(status.streamBytes)
-        print("snapshot of 5000 pods: \(status.totals.contentBytes) B in \(status.streamBytes) B, ratio \(ratio)")
+        print("snapshot of 2500 pods: \(status.totals.contentBytes) B in \(status.streamBytes) B, ratio \(ratio)")
         #expect(ratio >= 3)
         #expect(try pair.sinks.totals() == Image.totals(image.backend))
         let sent = try #require(pair.a.status(pair.b))
-        // What fills the link up to the mark, and perhaps what it takes at the beginning.
-        #expect(sent.snapshotChunksStored <= 4 && sent.snapshotChunksCompressed > 10)
+        // What fills the link up to the mark.
+        #expect(
+            1...4 ~= sent.snapshotChunksStored && sent.snapshotChunksCompressed > 10,
+            "\(sent.snapshotChunksStored) stored, \(sent.snapshotChunksCompressed) compressed")
         await pair.stop()
     }
 
@@ -98,19 +106,11 @@ import Transport
     @Test(arguments: [true, false]) func aBrokenConnectionIsResumed(compressing: Bool) async throws {
         let pair = try await Pair { $0.limits.snapshotWindowBytes = 1 << 20 }
         let image = try Image.kubernetes(objects: 5000, seed: 2)
-        let chunks = NIOLockedValueBox(0)
-        pair.a.sends(image, compressing: compressing) { number, bytes in
-            chunks.withLockedValue { $0 = number }
-            return bytes
-        }
-        let proxy = pair.proxy
-        for cut in 1...3 {
-            proxy.cut(afterBytes: compressing ? 300_000 : 1_200_000)
-            if cut == 1 { pair.a.network.send([pair.a.snapshotRequest(to: pair.b)]) }
-            #expect(try await eventually { proxy.cuts == cut })
-        }
+        pair.a.sends(image, compressing: compressing)
+        pair.proxy.cut(everyBytes: compressing ? 300_000 : 1_200_000, times: 3)
+        pair.a.network.send([pair.a.snapshotRequest(to: pair.b)])
         #expect(try await eventually { !pair.a.results.isEmpty })
-        #expect(pair.a.results == [true])
+        #expect(pair.a.results == [true] && pair.proxy.cuts == 3)
         #expect(try pair.sinks.totals() == Image.totals(image.backend))
         let state = pair.sinks.state.withLockedValue { $0 }
         #expect(state.begun == 1 && state.finished.count == 1 && state.aborted == 0)
@@ -182,6 +182,7 @@ import Transport
         }
         pair.a.network.send([pair.a.snapshotRequest(to: pair.b)])
         #expect(try await eventually { pair.a.results == [false] })
+        // The sender hears of it when nothing is left of what was received.
         #expect(pair.finished() == nil && pair.sinks.state.withLockedValue { $0.aborted } == 1)
         #expect(!FileManager.default.fileExists(atPath: pair.sinks.path))
         #expect(pair.b.log.lines("receiving a snapshot failed", "peer=1", "damaged").count == 1)
@@ -191,7 +192,16 @@ import Transport
     }
 
     @Test func twoAtOnce() async throws {
-        let pair = try await Pair { $0.limits.snapshotWindowBytes = 1 << 20 }
+        let offers = NIOLockedValueBox<[MemberID]>([])
+        let pair = try await Pair { configuration in
+            configuration.limits.snapshotWindowBytes = 1 << 20
+            let decode = configuration.decode
+            configuration.decode = { bytes in
+                let message = try decode(bytes)
+                if message.type == .snapshot { offers.withLockedValue { $0.append(message.from) } }
+                return message
+            }
+        }
         let c = try await TestMember(3)
         c.knows((pair.b, pair.b.url))
         // More than the window: the first cannot have ended when the second begins.
@@ -208,7 +218,9 @@ import Transport
         pair.a.network.send([pair.a.snapshotRequest(to: pair.b)])
         #expect(try await eventually { pair.a.results == [false] })
         c.network.send([c.snapshotRequest(to: pair.b)])
-        try await Task.sleep(nanoseconds: 100_000_000)
+        // The offer stands in line behind the first one's bytes once the loop that decoded it comes round.
+        #expect(try await eventually { offers.withLockedValue { $0 } == [pair.a.id, c.id] })
+        try await eventLoopsCameRound()
         mayGoOn.withLockedValue { $0 = true }
         #expect(try await eventually { c.results == [false] && pair.a.results == [false, true] })
         #expect(c.log.lines("sending a snapshot failed", "busy: a snapshot from 1 is being received").count == 1)
@@ -277,9 +289,11 @@ import Transport
         let pair = try await Pair()
         let image = try Image.noise(bytes: 3_000_000, seed: 8)
         let request = pair.a.snapshotRequest(to: pair.b)
+        let failures = { (reason: String) in pair.a.log.lines("sending a snapshot failed", reason).count }
         // No image.
         pair.a.network.send([request])
         #expect(try await eventually { pair.a.results.count == 1 })
+        #expect(failures("opening an image") == 1)
         // An image that cannot be read to its end.
         pair.a.sends(image) { number, bytes in
             if number == 3 { throw Refused() }
@@ -287,33 +301,38 @@ import Transport
         }
         pair.a.network.send([request])
         #expect(try await eventually { pair.a.results.count == 2 })
-        // A receiver that refuses, at the beginning and at the end.
+        #expect(failures("reading the image") == 1)
+        // A receiver that refuses, at the beginning and at the end. Of a later term, because it may not have seen yet that
+        // nothing more comes of the one before.
         pair.a.sends(image)
         pair.b.recorder[\.beginSnapshot] = { _, _ in throw Refused() }
-        pair.a.network.send([request])
+        pair.a.network.send([pair.a.snapshotRequest(to: pair.b, term: 4)])
         #expect(try await eventually { pair.a.results.count == 3 })
+        #expect(failures("the snapshot was refused: Refused()") == 1)
         pair.b.receives(into: pair.sinks)
         pair.sinks.state.withLockedValue { $0.beforeFinish = { throw Refused() } }
         pair.a.network.send([request])
         #expect(try await eventually { pair.a.results.count == 4 })
+        #expect(failures("reason=Refused()") == 1)
         // A member that is not known, and one that goes away meanwhile.
         var unknown = request
         unknown.to = MemberID(99)
         pair.a.network.send([unknown])
         #expect(try await eventually { pair.a.results.count == 5 })
-        pair.a.network.setMembers([(MemberID(9), ["http://127.0.0.1:1"])])
+        let nobody = try ReservedPort()
+        pair.a.network.setMembers([(MemberID(9), [nobody.url])])
         unknown.to = MemberID(9)
         pair.a.network.send([unknown])
-        try await Task.sleep(nanoseconds: 50_000_000)
+        #expect(try await eventually { pair.a.network.statuses().first?.snapshotBytesConsumed != nil })
         pair.a.network.setMembers([])
         #expect(try await eventually { pair.a.results.count == 6 })
         // A network that stops.
-        pair.a.network.setMembers([(MemberID(9), ["http://127.0.0.1:1"])])
+        pair.a.network.setMembers([(MemberID(9), [nobody.url])])
         pair.a.network.send([unknown])
         await pair.stop()
         #expect(pair.a.results == Array(repeating: false, count: 7))
         pair.a.network.send([unknown])
-        try await Task.sleep(nanoseconds: 20_000_000)
+        try await eventLoopsCameRound()
         #expect(pair.a.results.count == 7)
     }
 
@@ -321,71 +340,95 @@ import Transport
         let pair = try await Pair { $0.limits.snapshotResumeTime = .milliseconds(300) }
         let image = try Image.noise(bytes: 20_000_000, seed: 9)
         pair.a.sends(image, level: 0)
-        pair.sinks.state.withLockedValue { $0.beforeAppend = { _ in usleep(2000) } }
+        let gate = pair.sinks.stick(afterBytes: 1_000_000)
         pair.a.network.send([pair.a.snapshotRequest(to: pair.b)])
-        #expect(try await eventually { pair.a.status(pair.b)?.snapshotBytesConsumed ?? 0 > 1_000_000 })
-        await pair.b.network.stop()
-        #expect(pair.sinks.state.withLockedValue { $0.aborted } == 1)
+        #expect(try await eventually { gate.bytes != nil })
+        let receiver = pair.b.network
+        let stopped = Task { await receiver.stop() }
+        // The sender does not depend on how long the receiver's disk takes to let go.
         #expect(try await eventually { pair.a.results == [false] })
-        await pair.stop()
+        #expect(pair.sinks.state.withLockedValue { $0.aborted } == 0)
+        gate.open()
+        await stopped.value
+        #expect(pair.sinks.state.withLockedValue { $0.aborted } == 1 && pair.finished() == nil)
+        await pair.a.network.stop()
+        await pair.proxy.stop()
     }
 
+    /// All that may be under way of a snapshot is, and not a byte of it goes on: heartbeats do.
     @Test func aSlowReceiverDelaysNoHeartbeat() async throws {
         let pair = try await Pair()
         let image = try Image.noise(bytes: 20_000_000, seed: 10)
         pair.a.sends(image, level: 0)
-        pair.sinks.state.withLockedValue { $0.beforeAppend = { _ in usleep(10_000) } }
+        let gate = pair.sinks.stick(afterBytes: 500_000)
         pair.a.network.send([pair.a.snapshotRequest(to: pair.b)])
-        #expect(try await eventually { pair.a.status(pair.b)?.snapshotBytesConsumed ?? 0 > 500_000 })
-        var worst = TimeAmount.zero
+        let window = UInt64(pair.a.network.configuration.limits.snapshotWindowBytes)
+        // What the sink took before it stuck is acknowledged, and as much more as may be is on its way.
+        let isFull = {
+            guard let bytes = gate.bytes, let status = pair.a.status(pair.b) else { return false }
+            return status.snapshotBytesConsumed == bytes && status.bytesSent >= bytes + window
+        }
+        #expect(try await eventually(isFull))
         for number in 1...30 {
-            let start = NIODeadline.now()
             pair.a.network.send([pair.a.heartbeat(to: pair.b, number)])
             #expect(try await eventually { pair.b.received(from: pair.a).count == number })
-            worst = max(worst, NIODeadline.now() - start)
-            try await Task.sleep(nanoseconds: 5_000_000)
         }
-        #expect(pair.a.status(pair.b)?.snapshotBytesConsumed != nil, "the snapshot was over too early to tell")
-        #expect(worst < .milliseconds(500))
-        await pair.stop()
+        #expect(isFull())
+        await pair.a.network.stop()
         #expect(pair.a.results == [false])
+        gate.open()
+        await pair.b.network.stop()
+        await pair.proxy.stop()
     }
 
     @Test func bandwidthIsLimited() async throws {
         let pair = try await Pair { $0.snapshotBytesPerSecondMax = 2_000_000 }
         let image = try Image.noise(bytes: 3_000_000, seed: 11)
         pair.a.sends(image, level: 0)
-        let start = NIODeadline.now()
-        pair.a.network.send([pair.a.snapshotRequest(to: pair.b)])
-        #expect(try await eventually { pair.a.results == [true] })
-        let seconds = Double((NIODeadline.now() - start).nanoseconds) / 1e9
-        #expect(seconds > 1.3 && seconds < 5, "\(seconds) s")
+        var seconds: [Double] = []
+        // Never faster than the limit; and as fast as it, unless the machine has other things to do each time.
+        while seconds.count < 6, seconds.last ?? .infinity >= 5 {
+            let start = NIODeadline.now()
+            pair.a.network.send([pair.a.snapshotRequest(to: pair.b)])
+            #expect(try await eventually { pair.a.results.count > seconds.count })
+            seconds.append(Double((NIODeadline.now() - start).nanoseconds) / 1e9)
+        }
+        #expect(pair.a.results == seconds.map { _ in true })
+        #expect(seconds.allSatisfy { $0 > 1.3 } && seconds.contains { $0 < 5 }, "\(seconds) s")
         await pair.stop()
     }
 
+    /// Of a snapshot no more is in memory, on both sides and between them, than the window and the chunk that was made
+    /// when there was still room: counted whenever one is made, from what the sink has taken by then.
     @Test func memoryIsBounded() async throws {
         let pair = try await Pair()
-        let image = try Image.noise(bytes: 200_000_000, seed: 12)
-        pair.a.sends(image, level: 0)
-        let before = try Self.anonymousBytes()
-        var most = before
-        pair.a.network.send([pair.a.snapshotRequest(to: pair.b)])
-        while pair.a.results.isEmpty {
-            most = max(most, try Self.anonymousBytes())
-            try await Task.sleep(nanoseconds: 5_000_000)
+        let image = try Image.noise(bytes: 100_000_000, seed: 12)
+        let (made, taken) = (NIOLockedValueBox(0), NIOLockedValueBox(0))
+        let (mostUnderWay, largestChunk) = (NIOLockedValueBox(0), NIOLockedValueBox(0))
+        let window = pair.a.network.configuration.limits.snapshotWindowBytes
+        pair.sinks.state.withLockedValue { state in
+            // Takes nothing before the sender has made what it may.
+            state.beforeAppend = { bytes in
+                while made.withLockedValue({ $0 }) < window { usleep(1000) }
+                taken.withLockedValue { $0 = bytes }
+            }
         }
+        pair.a.sends(image, level: 0) { _, bytes in
+            let before = made.withLockedValue { $0 }
+            made.withLockedValue { $0 += bytes.count }
+            mostUnderWay.withLockedValue { $0 = max($0, before + bytes.count - taken.withLockedValue { $0 }) }
+            largestChunk.withLockedValue { $0 = max($0, bytes.count) }
+            return bytes
+        }
+        pair.a.network.send([pair.a.snapshotRequest(to: pair.b)])
+        #expect(try await eventually { !pair.a.results.isEmpty })
         #expect(pair.a.results == [true])
-        #expect(pair.finished()?.streamBytes ?? 0 > 200_000_000)
-        print("snapshot of 200 MB: at most \((most - before) >> 20) MiB more than before, both sides in one process")
-        #expect(most - before < 128 << 20)
+        #expect(pair.finished()?.streamBytes ?? 0 > 100_000_000)
+        let (most, chunk) = (mostUnderWay.withLockedValue { $0 }, largestChunk.withLockedValue { $0 })
+        print("snapshot of 100 MB: at most \(most) B under way, window \(window) B, chunks of \(chunk) B")
+        // The sink notes what it has taken when the next chunk comes.
+        #expect(most >= window && most < window + 2 * chunk && chunk < 1 << 20)
         await pair.stop()
-    }
-
-    /// Memory of this process that no file backs.
-    private static func anonymousBytes() throws -> Int {
-        let text = try String(contentsOfFile: "/proc/self/status", encoding: .utf8)
-        let line = text.split(separator: "\n").first { $0.hasPrefix("RssAnon:") } ?? ""
-        return (Int(line.filter(\.isNumber)) ?? 0) * 1024
     }
 }
 

@@ -12,14 +12,19 @@ import Wire
 
 let group = MultiThreadedEventLoopGroup.singleton
 
-/// Waits until `condition` holds; false after `seconds`.
-func eventually(seconds: Double = 60, _ condition: () -> Bool) async throws -> Bool {
-    let end = NIODeadline.now() + .nanoseconds(Int64(seconds * 1e9))
+/// Waits until `condition` holds; false after a minute.
+func eventually(_ condition: () -> Bool) async throws -> Bool {
+    let end = NIODeadline.now() + .seconds(60)
     while NIODeadline.now() < end {
         if condition() { return true }
         try await Task.sleep(nanoseconds: 5_000_000)
     }
     return condition()
+}
+
+/// Returns when every event loop has finished what it was at, or had been given, when this was called.
+func eventLoopsCameRound() async throws {
+    for eventLoop in group.makeIterator() { try await eventLoop.submit {}.get() }
 }
 
 /// The server's codec is given to the network from outside; this is the tests' own.
@@ -109,6 +114,8 @@ final class Recorder: PeerDelegate {
         var needsSnapshots = true
         /// Offers that were not needed.
         var needless: [Message] = []
+        /// Forwarded calls that were asked, by method.
+        var asked: [UInt32: Int] = [:]
         var keepsMessages = true
         var receivedCount = 0
     }
@@ -169,6 +176,7 @@ final class Recorder: PeerDelegate {
         method: UInt32, body: Bytes, from member: MemberID,
         reply: @escaping @Sendable (Result<Bytes, RPCStatus>) -> Void
     ) {
+        state.withLockedValue { $0.asked[method, default: 0] += 1 }
         switch method {
         case 1: reply(.success(Bytes(body.array.reversed())))
         case 2: reply(.failure(RPCStatus(.notFound, "etcdserver: requested lease not found")))
@@ -200,6 +208,9 @@ final class TestMember: Sendable {
         configuration.limits.probeInterval = .milliseconds(100)
         configuration.limits.backoffMin = .milliseconds(20)
         configuration.limits.backoffMax = .milliseconds(200)
+        // A machine that stands still for a while breaks no connection.
+        configuration.limits.probeTimeout = .seconds(60)
+        configuration.limits.connectTimeout = .seconds(30)
         configure(&configuration)
         let log = log
         network = try PeerNetwork(
