@@ -22,7 +22,8 @@ extension ConformanceTests {
         /// The failures of a run of these cases through a proxy with `mutation`; of all in its areas, unless they are
         /// named.
         private func failures(
-            _ mutation: Mutation, _ server: ServerProcess, of suite: [Case], only ids: [String]? = nil, first: Bool
+            _ mutation: Mutation, _ server: ServerProcess, of suite: [Case], only ids: [String]? = nil, first: Bool,
+            patience: Duration = .zero
         ) async throws -> [String] {
             let proxy = try await MutationProxy.start(toPort: server.clientPort, mutation)
             var options = RunOptions()
@@ -31,6 +32,7 @@ extension ConformanceTests {
             options.isSharedOnly = true
             options.level = .v35
             options.stopsAtFirstFailure = first
+            options.patience = patience
             // Cases that wait for time to pass are left out: what they would see, others see sooner.
             let cases = suite.filter { item in
                 ids.map { $0.contains(item.id) } ?? !["expir", "kept-alive"].contains { item.id.contains($0) }
@@ -111,7 +113,7 @@ extension ConformanceTests {
             let all = Set(try Self.table().values.joined())
             let caught = try await failures(
                 Mutation("nothing") { _ in }, server, of: Suite.load(folder: ConformanceTests.casesFolder),
-                only: Array(all), first: false)
+                only: Array(all), first: false, patience: .seconds(60))
             // The reference has bugs of its own in how it tells progress.
             let known = try Deviations(
                 file: ConformanceTests.casesFolder + "/../deviations.yaml", server: "etcd-3.5.1")

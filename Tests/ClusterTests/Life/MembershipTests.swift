@@ -14,7 +14,9 @@ extension ClusterTests {
         @Test("a learner joins, is promoted, is removed, ends, and stays out")
         func lifeOfALearner() async throws {
             try await withCluster(3) { cluster in
-                try await cluster[0].client.fill("k/", count: 300, value: Data(repeating: 7, count: 200))
+                try await surely {
+                    try await cluster[0].client.fill("k/", count: 300, value: Data(repeating: 7, count: 200))
+                }
                 let newcomer = try await cluster.newcomer()
                 let add = "member add \(newcomer.name) --peer-urls=\(newcomer.peerURL)"
                 try await cluster.add(newcomer, through: cluster[1], isLearner: true)
@@ -52,7 +54,7 @@ extension ClusterTests {
                 try await eventually("the newcomer knows") { (await newcomer.status())?.isLearner == false }
                 #expect(try await cluster.listed(newcomer).isLearner == false)
                 #expect(try await cluster.listed(newcomer).name == newcomer.name)
-                try await newcomer.client.put("from the newcomer", "1")
+                try await surely { try await newcomer.client.put("from the newcomer", "1") }
                 try await cluster.waitUntilEqual()
                 try await checkRemoval(of: newcomer, hex, in: cluster)
             }
@@ -122,7 +124,7 @@ extension ClusterTests {
             #expect(
                 await member.server.waitForEnd(within: .seconds(60)) != nil, "a member that was removed comes back")
             await cluster.forget(member)
-            try await cluster[0].client.put("without it", "1")
+            try await surely { try await cluster[0].client.put("without it", "1") }
             try await cluster.waitUntilEqual()
         }
 
@@ -151,7 +153,7 @@ extension ClusterTests {
                 try await cluster.remove(dead, through: followers[0])
                 await cluster.forget(followers[1])
                 #expect(try await cluster[0].client.memberList().members.count == 2)
-                try await cluster[0].client.put("two left", "1")
+                try await surely { try await cluster[0].client.put("two left", "1") }
             }
         }
 
@@ -176,7 +178,9 @@ extension ClusterTests {
                 let (_, followers) = try await cluster.roles()
                 let victim = followers[0]
                 let id = try await victim.hexID()
-                try await followers[1].client.fill("w/", count: 200, value: Data(repeating: 3, count: 500))
+                try await surely {
+                    try await followers[1].client.fill("w/", count: 200, value: Data(repeating: 3, count: 500))
+                }
                 await victim.server.killHard()
                 try victim.wipe()
                 try victim.server.launch()
@@ -189,7 +193,7 @@ extension ClusterTests {
                 let newcomer = try await cluster.newcomer()
                 try await cluster.add(newcomer, through: followers[1])
                 try await newcomer.server.start()
-                try await newcomer.client.put("w/last", "1")
+                try await surely { try await newcomer.client.put("w/last", "1") }
                 #expect(try await newcomer.client.list("w/", countOnly: true).count == 201)
                 try await cluster.waitUntilEqual()
             }
@@ -233,14 +237,17 @@ extension ClusterTests {
                 let member = followers[0]
                 let port = try await links.open(to: member.name, port: member.server.peerPort)
                 let url = "http://127.0.0.1:\(port)"
-                try await leader.etcdctlOutput("member update \(member.hexID()) --peer-urls=\(url)")
+                let line = "member update \(try await member.hexID()) --peer-urls=\(url)"
+                try await eventually("the address is taken") {
+                    ["", "etcdserver: Peer URLs already exists"].contains(try await leader.etcdctlError(line))
+                }
                 for one in cluster.members {
                     try await eventually("\(one.name) lists the new address") {
                         try await one.client.memberList().members.contains { $0.peerUrls == [url] }
                     }
                 }
                 await member.server.killHard()
-                try await leader.client.put("while away", "1")
+                try await surely { try await leader.client.put("while away", "1") }
                 try await member.server.start()
                 try await cluster.waitUntilEqual()
             }

@@ -18,7 +18,7 @@ extension ClusterTests {
             try await withCluster(3) { cluster in
                 let (leader, followers) = try await cluster.roles()
                 let last = followers[0]
-                try await leader.client.put("k", "v")
+                try await surely { try await leader.client.put("k", "v") }
                 try await eventually("it is everywhere") { try await last.localValue("k") == "v" }
                 let channel = try await RawChannel(last)
                 let watch = channel.watch(requiringLeader: true)
@@ -59,7 +59,7 @@ extension ClusterTests {
                     return healed.errors.isEmpty && healed.leader != 0
                 }
                 // A stream that wants no leader outlives the time without one.
-                let revision = try await last.client.put("k", "x")
+                let revision = try await surely { try await last.client.put("k", "x") }
                 var seen: Int64 = 0
                 while seen < revision, let message = try await patient.next() {
                     let response = try Etcdserverpb_WatchResponse(serializedBytes: message)
@@ -75,10 +75,10 @@ extension ClusterTests {
             try await withCluster(3, hasLinks: true) { cluster in
                 guard let links = cluster.links else { return }
                 let (leader, followers) = try await cluster.roles()
-                try await leader.client.put("k", "before")
+                try await surely { try await leader.client.put("k", "before") }
                 links.set(.silent, between: leader.name, and: cluster.members.map(\.name))
                 let successor = try await cluster.leader(among: followers)
-                let revision = try await successor.client.put("k", "after")
+                let revision = try await surely { try await successor.client.put("k", "after") }
                 let stale = cluster.client([leader], timeoutSeconds: 2)
                 let read = try? await stale.get("k")
                 #expect(read == nil, "a leader that was cut off answered \(String(describing: read))")

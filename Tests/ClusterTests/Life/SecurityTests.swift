@@ -23,14 +23,14 @@ extension ClusterTests {
             let good = arguments(files, "member")
             try await withCluster(3, good, peerScheme: "https") { cluster in
                 let (leader, followers) = try await cluster.roles()
-                try await followers[0].client.put("over TLS", "1")
+                try await surely { try await followers[0].client.put("over TLS", "1") }
                 try await cluster.waitUntilEqual()
                 let away = followers[0]
                 await away.server.killHard()
                 // Later flags win.
                 try away.server.launch(arguments(strangers, "member"))
                 try await away.waitUntilAnswering()
-                try await leader.client.put("without it", "1")
+                try await surely { try await leader.client.put("without it", "1") }
                 try await Task.sleep(for: .seconds(3))
                 #expect((await away.status())?.leader ?? 0 == 0, "a member with a stranger's certificate was let in")
                 try await eventually("both say why") {
@@ -49,7 +49,7 @@ extension ClusterTests {
             let files = try await Certificates()
             try await files.issue("member", serial: 1)
             try await withCluster(3, arguments(files, "member"), peerScheme: "https") { cluster in
-                try await cluster[0].client.put("k", "1")
+                try await surely { try await cluster[0].client.put("k", "1") }
                 try await files.issue("member", serial: 77)
                 let (_, followers) = try await cluster.roles()
                 try await eventually("the new certificate is shown") {
@@ -59,7 +59,7 @@ extension ClusterTests {
                 // Connections made anew hold with it.
                 await followers[1].server.killHard()
                 try await followers[1].server.start()
-                try await followers[1].client.put("k", "2")
+                try await surely { try await followers[1].client.put("k", "2") }
                 try await cluster.waitUntilEqual()
             }
             files.folder.remove()

@@ -17,7 +17,7 @@ extension ClusterTests {
             var result: [Duration] = []
             for number in 0..<count {
                 let begin = ContinuousClock.now
-                try await member.client.put("slow/\(number)", "1")
+                try await surely { try await member.client.put("slow/\(number)", "1") }
                 result.append(ContinuousClock.now - begin)
             }
             return result.sorted()
@@ -43,14 +43,16 @@ extension ClusterTests {
             let begin = ContinuousClock.now
             try await withThrowingTaskGroup(of: Void.self) { group in
                 for number in 0..<100 {
-                    group.addTask { try await leader.client.put("together/\(number)", "1") }
+                    group.addTask {
+                        _ = try await surely { try await leader.client.put("together/\(number)", "1") }
+                    }
                 }
                 try await group.waitForAll()
             }
             let together = ContinuousClock.now - begin
             let status = try await leader.client.status()
             try leader.slowDisk?.reset()
-            try await followers[0].client.put("after", "1")
+            try await surely { try await followers[0].client.put("after", "1") }
             guard status.leader == status.header.memberID, status.raftTerm == term else { return "leadership moved" }
             #expect(durations[0] >= sync, "a write was answered before the leader's disk had it: \(durations)")
             return together < max(durations[3], .milliseconds(100)) * 20
@@ -87,7 +89,7 @@ extension ClusterTests {
                     let isGivenBack = try await cluster.leader() === leader
                     let gap = await writing.stop()
                     try leader.slowDisk?.reset()
-                    try await successor.client.put("after", "1")
+                    try await surely { try await successor.client.put("after", "1") }
                     try await cluster.waitUntilEqual()
                     if isGivenBack { return "\(leader.name) leads again, with a disk that hangs" }
                     return gap < TestCluster.electionTimeout * 5

@@ -47,15 +47,24 @@ func withStore<T: Sendable>(
         var options = EmbeddedOptions()
         options.clientURLs = ["http://127.0.0.1:0"]
         return try await using(ObjectStore.embedded(options)) { server in
-            let remote = try ObjectStore.remote(RemoteOptions(endpoints: ["http://127.0.0.1:1"] + server.clientURLs))
+            let remote = try ObjectStore.patient(["http://127.0.0.1:1"] + server.clientURLs)
             return try await using(remote, body)
         }
     case .etcd:
         let server = try ServerProcess(.etcd, folder: folder)
         defer { server.kill() }
-        let store = try ObjectStore.remote(server.endpoint)
+        let store = try ObjectStore.patient([server.endpoint])
         try await server.waitUntilServing(store)
         return try await using(store, body)
+    }
+}
+
+extension ObjectStore {
+    /// A store somewhere else, whose calls have time enough on a machine that is busy with others.
+    static func patient(_ endpoints: [String], tls: RemoteOptions.TLSOptions? = nil) throws -> ObjectStore {
+        var options = RemoteOptions(endpoints: endpoints, tls: tls)
+        options.requestTimeout = .seconds(60)
+        return try remote(options)
     }
 }
 

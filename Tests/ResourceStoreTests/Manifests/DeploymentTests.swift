@@ -16,12 +16,11 @@ extension ResourceStoreTests {
         }
 
         private static func client(_ folder: TemporaryFolder, _ endpoints: [String]) throws -> ObjectStore {
-            try ObjectStore.remote(
-                RemoteOptions(
-                    endpoints: endpoints,
-                    tls: .init(
-                        trustedCAFile: folder.path("ca.crt"), certificateFile: folder.path("client.crt"),
-                        keyFile: folder.path("client.key"))))
+            try ObjectStore.patient(
+                endpoints,
+                tls: .init(
+                    trustedCAFile: folder.path("ca.crt"), certificateFile: folder.path("client.crt"),
+                    keyFile: folder.path("client.key")))
         }
 
         /// Starts a server with the flags of a manifest, after replacing what belongs to the cluster.
@@ -117,6 +116,7 @@ extension ResourceStoreTests {
                 try Self.checkMonitoring(try httpGet("http://127.0.0.1:\(ports[7])/metrics").body)
                 // One member away, and a store that asks it first: calls go to the others.
                 children[0].end()
+                try await Self.waitUntilServing(store, folder.path("log-1"))
                 try await store.widgets.guaranteedUpdate("a", namespace: "default") { $0.size = 1 }
                 #expect(try await store.widgets.get("a", namespace: "default").size == 1)
                 // The last one is alone: it cannot serve what is certain to be current, but must not be killed for it.

@@ -12,7 +12,7 @@ extension ResourceStoreTests {
             defer { folder.remove() }
             let server = try ServerProcess(.martlet, folder: folder)
             defer { server.kill() }
-            try await using(ObjectStore.remote(server.endpoint)) { store in
+            try await using(ObjectStore.patient([server.endpoint])) { store in
                 try await server.waitUntilServing(store)
                 let start = try await store.fill(1)
                 let watch = Task {
@@ -43,7 +43,7 @@ extension ResourceStoreTests {
             defer { folder.remove() }
             let server = try ServerProcess(.martlet, folder: folder)
             defer { server.kill() }
-            try await using(ObjectStore.remote(server.endpoint)) { store in
+            try await using(ObjectStore.patient([server.endpoint])) { store in
                 try await server.waitUntilServing(store)
                 let start = try await store.fill(2)
                 server.kill()
@@ -71,7 +71,7 @@ extension ResourceStoreTests {
                 server.kill()
                 // Written and compacted while the watch cannot reach the store by its own connection.
                 try server.start()
-                try await using(ObjectStore.remote(server.endpoint)) { other in
+                try await using(ObjectStore.patient([server.endpoint])) { other in
                     try await server.waitUntilServing(other)
                     let version = try await other.fill(5, namespace: "other")
                     try await other.compact(version)
@@ -140,8 +140,7 @@ extension ResourceStoreTests {
             let good = RemoteOptions.TLSOptions(
                 trustedCAFile: folder.path("ca.crt"), certificateFile: folder.path("client.crt"),
                 keyFile: folder.path("client.key"))
-            let options = RemoteOptions(endpoints: [server.endpoint], tls: good)
-            try await using(ObjectStore.remote(options)) { store in
+            try await using(ObjectStore.patient([server.endpoint], tls: good)) { store in
                 try await server.waitUntilServing(store)
                 try await store.widgets.create(Widget("a"))
                 #expect(try await store.widgets.count() == 1)

@@ -12,10 +12,15 @@ enum ClusterCases {
         ) { context in
             var leaders: Set<UInt64> = []
             var members: Set<UInt64> = []
-            for endpoint in context.target.endpoints.indices {
-                let status = try await context.status(endpoint: endpoint)
-                leaders.insert(status.leader)
-                members.insert(status.header.memberID)
+            let deadline = ContinuousClock.now + Duration.seconds(5).patient
+            // The lead may just be changing.
+            while leaders.count != 1 || leaders.contains(0), ContinuousClock.now < deadline {
+                leaders = []
+                for endpoint in context.target.endpoints.indices {
+                    let status = try await context.status(endpoint: endpoint)
+                    leaders.insert(status.leader)
+                    members.insert(status.header.memberID)
+                }
             }
             try context.expectEqual(leaders.count, 1, "leaders")
             try context.expectEqual(members.count, context.target.endpoints.count, "members behind the endpoints")

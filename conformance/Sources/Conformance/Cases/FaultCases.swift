@@ -153,9 +153,9 @@ enum FaultCases {
         }
     }
 
-    /// Tries a write again until it succeeds, for ten seconds.
+    /// Tries a write again until it succeeds, as long as the run is patient.
     private static func eventually(_ write: () async throws -> Int64) async throws -> Int64 {
-        let deadline = ContinuousClock.now + .seconds(10)
+        let deadline = ContinuousClock.now + Duration.seconds(10).patient
         while true {
             do { return try await write() } catch {
                 if ContinuousClock.now >= deadline { throw error }

@@ -41,7 +41,7 @@ enum KVCases {
         var last = Etcdserverpb_RangeResponse()
         var parts = 0
         reading: while true {
-            switch await stream.next(within: .seconds(10)) {
+            switch await stream.next(within: .seconds(10).patient) {
             case .message(let bytes):
                 last = try Etcdserverpb_RangeStreamResponse(serializedBytes: bytes).rangeResponse
                 rows += last.kvs

@@ -56,7 +56,7 @@ enum LeaseCases {
                 var request = Etcdserverpb_LeaseKeepAliveRequest()
                 request.id = lease
                 try await stream.send(try request.serializedBytes())
-                guard case .message(let bytes)? = await stream.next(within: .seconds(5)) else {
+                guard case .message(let bytes)? = await stream.next(within: .seconds(5).patient) else {
                     throw CaseFailure("no answer to a keep-alive on member \(endpoint)")
                 }
                 let answer = try Etcdserverpb_LeaseKeepAliveResponse(serializedBytes: bytes)

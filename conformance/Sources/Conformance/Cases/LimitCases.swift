@@ -55,13 +55,13 @@ enum LimitCases {
         try context.expect(deleted.deleted > 20, "deleted \(deleted.deleted) keys of a full store")
         try await context.compact(deleted.revision, isPhysical: true)
         let _: Etcdserverpb_DefragmentResponse = try await context.call(
-            Paths.defragment, Etcdserverpb_DefragmentRequest(), timeout: .seconds(30))
+            Paths.defragment, Etcdserverpb_DefragmentRequest(), timeout: .seconds(30).patient)
         var disarm = Etcdserverpb_AlarmRequest()
         disarm.action = .deactivate
         disarm.alarm = .nospace
         disarm.memberID = try await context.status().header.memberID
         let _: Etcdserverpb_AlarmResponse = try await context.call(Paths.alarm, disarm)
-        let deadline = ContinuousClock.now + .seconds(20)
+        let deadline = ContinuousClock.now + Duration.seconds(20).patient
         while true {
             do throws(RPCStatus) {
                 try await context.put("again", "x")

@@ -21,8 +21,11 @@ enum MaintenanceCases {
             defer { load.stop() }
             _ = try await read(context)
             let before = load.newestRevision
-            try await Task.sleep(for: .milliseconds(300))
-            try context.expect(load.newestRevision > before, "no write came through after the snapshot")
+            let deadline = ContinuousClock.now + Duration.seconds(5).patient
+            while load.newestRevision <= before {
+                try context.expect(ContinuousClock.now < deadline, "no write came through after the snapshot")
+                try await Task.sleep(for: .milliseconds(10))
+            }
             load.stop()
             await writing.value
         },
@@ -35,7 +38,7 @@ enum MaintenanceCases {
             let writing = Task { await load.run(writers: 3, count: 200) }
             for _ in 0..<3 {
                 let _: Etcdserverpb_DefragmentResponse = try await context.call(
-                    Paths.defragment, Etcdserverpb_DefragmentRequest(), timeout: .seconds(30))
+                    Paths.defragment, Etcdserverpb_DefragmentRequest(), timeout: .seconds(30).patient)
                 try await Task.sleep(for: .milliseconds(50))
             }
             await writing.value
@@ -89,7 +92,7 @@ enum MaintenanceCases {
         var bytes: [UInt8] = []
         var remaining: UInt64 = .max
         while true {
-            switch await stream.next(within: .seconds(20)) {
+            switch await stream.next(within: .seconds(20).patient) {
             case .message(let message):
                 let part = try Etcdserverpb_SnapshotResponse(serializedBytes: message)
                 try context.expect(part.remainingBytes <= remaining, "remaining_bytes grows")

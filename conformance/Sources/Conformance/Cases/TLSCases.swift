@@ -156,7 +156,7 @@ enum TLSCases {
             _ = try await Shell.run(
                 "mv \(files.path("new.key")) \(files.path("server.key")) && "
                     + "mv \(files.path("new.crt")) \(files.path("server.crt"))")
-            let deadline = ContinuousClock.now + .seconds(10)
+            let deadline = ContinuousClock.now + Duration.seconds(10).patient
             while true {
                 let shown = try await Shell.run(line).output
                 if shown != before, shown.contains("63") { return }
@@ -186,7 +186,7 @@ struct TLSFiles: Sendable {
     func probe(_ options: String, port: Int? = nil) -> String {
         let request =
             "(printf \"GET /version HTTP/1.1\\r\\nHost: localhost\\r\\nConnection: close\\r\\n\\r\\n\"; sleep 0.4)"
-        return "\(request) | timeout 5 openssl s_client -quiet -connect 127.0.0.1:\(port.map(String.init) ?? "PORT") "
+        return "\(request) | timeout 60 openssl s_client -quiet -connect 127.0.0.1:\(port.map(String.init) ?? "PORT") "
             + "-CAfile \(path("ca.crt")) \(options) 2>&1"
     }
 

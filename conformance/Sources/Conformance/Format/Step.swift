@@ -13,13 +13,14 @@
 ///   `finish: NAME`, `cancel: NAME`, `ended: NAME` with `error`.
 /// - `http: GET /health` with `status`, `headers`, `text` or `json`; `body` to send; `save`.
 /// - `sleep: MILLISECONDS`.
-/// - `repeat: N` with `steps`, whose variable `i` counts from 0.
+/// - `repeat: N` with `steps`, whose variable `i` counts from 0. `retry: N` with `steps`, which are tried again, N times at
+///   the most, until none of them fails: for what a busy machine may spoil.
 ///
 /// `save: {rev: header.revision}` makes variables of the answer, by path.
 struct Step: Sendable {
     enum Action: String, CaseIterable {
         case call, put, delete, compact, grant, watch, open, send, expect, events, silence, finish, cancel, ended, http
-        case sleep, `repeat`
+        case sleep, `repeat`, retry
     }
 
     let action: Action
@@ -62,7 +63,7 @@ struct Step: Sendable {
         case .finish, .cancel, .sleep: []
         case .ended: ["error", "within"]
         case .http: ["status", "headers", "text", "json", "body", "eventually"]
-        case .repeat: ["steps"]
+        case .repeat, .retry: ["steps"]
         }
     }
 

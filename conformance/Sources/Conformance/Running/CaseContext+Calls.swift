@@ -192,8 +192,8 @@ package struct WatchReader: Sendable {
 
     /// The next answer; its absence fails the case.
     package func answer(within limit: Duration = .seconds(10)) async throws -> Etcdserverpb_WatchResponse {
-        guard let response = try await next(within: limit) else {
-            throw CaseFailure("no answer on the watch stream within \(limit)")
+        guard let response = try await next(within: limit.patient) else {
+            throw CaseFailure("no answer on the watch stream within \(limit.patient)")
         }
         return response
     }
@@ -229,13 +229,19 @@ package struct WatchReader: Sendable {
         try await stream.send(try request.serializedBytes())
     }
 
+    /// Asks for progress and waits until it is told; passes over what comes before.
+    package func progress() async throws {
+        try await requestProgress()
+        while try await !answer().events.isEmpty {}
+    }
+
     /// Exactly the next `count` events, of whatever answers carry them.
     package func events(_ count: Int, within limit: Duration = .seconds(20)) async throws -> [Mvccpb_Event] {
         var events: [Mvccpb_Event] = []
-        let deadline = ContinuousClock.now + limit
+        let deadline = ContinuousClock.now + limit.patient
         while events.count < count {
             guard let response = try await next(within: deadline - ContinuousClock.now) else {
-                throw CaseFailure("\(events.count) of \(count) events came within \(limit)")
+                throw CaseFailure("\(events.count) of \(count) events came within \(limit.patient)")
             }
             if response.canceled { throw CaseFailure("the watch was cancelled: \(response.cancelReason)") }
             events += response.events

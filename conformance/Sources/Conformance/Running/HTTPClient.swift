@@ -15,7 +15,7 @@ package enum HTTPClient {
 
     private static let bytesMax = 16 * 1024 * 1024
 
-    /// Throws `CaseFailure` when there is no whole answer within ten seconds.
+    /// Throws `CaseFailure` when there is no whole answer in time.
     package static func request(
         _ target: Target, endpoint: Int, method: String, path: String, headers: [(String, String)] = [],
         body: [UInt8]? = nil
@@ -44,10 +44,12 @@ package enum HTTPClient {
         let loop = MultiThreadedEventLoopGroup.singleton.next()
         let promise = loop.makePromise(of: [UInt8].self)
         let collector = CollectorBox(request: bytes, promise: promise, isSecure: source != nil)
-        let timeout = loop.scheduleTask(in: .seconds(10)) { promise.fail(CaseFailure("no answer to the HTTP request")) }
+        let timeout = loop.scheduleTask(in: .seconds(10).patient) {
+            promise.fail(CaseFailure("no answer to the HTTP request"))
+        }
         do {
             let channel = try await ClientBootstrap(group: loop)
-                .connectTimeout(.seconds(5))
+                .connectTimeout(.seconds(5).patient)
                 .channelInitializer { channel in
                     channel.eventLoop.makeCompletedFuture {
                         if let source { try channel.pipeline.syncOperations.addHandler(TLSHandler(source: source)) }

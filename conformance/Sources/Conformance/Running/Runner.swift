@@ -23,6 +23,8 @@ package struct RunOptions: Sendable {
     /// Leaves out cases that need a server of their own.
     package var isSharedOnly = false
     package var stopsAtFirstFailure = false
+    /// How long is waited for what has to come, whatever cases say; zero: as long as they say.
+    package var patience: Duration = .seconds(60)
     /// Failures that are known and meant, with their reasons.
     package var deviations = Deviations()
 
@@ -60,6 +62,10 @@ package final class Runner {
 
     /// Runs them all. Throws `SuiteError` when there is no server, or a case file is wrong.
     package func run() async throws -> RunReport {
+        try await Patience.$least.withValue(options.patience) { try await runAll() }
+    }
+
+    private func runAll() async throws -> RunReport {
         let target = try await sharedTarget()
         let status: Etcdserverpb_StatusResponse
         do throws(RPCStatus) {
@@ -190,7 +196,9 @@ package final class Runner {
     }
 
     private func judge(_ item: Case, _ context: CaseContext) async -> Outcome {
-        await withTaskGroup(of: Outcome?.self) { group in
+        // Several waits may follow each other.
+        let limit = max(item.timeout, Patience.least * 3)
+        return await withTaskGroup(of: Outcome?.self) { group in
             group.addTask {
                 do {
                     try await item.body(context)
@@ -204,8 +212,8 @@ package final class Runner {
                 }
             }
             group.addTask {
-                try? await Task.sleep(for: item.timeout)
-                return Task.isCancelled ? nil : .failed("not done within \(item.timeout)")
+                try? await Task.sleep(for: limit)
+                return Task.isCancelled ? nil : .failed("not done within \(limit)")
             }
             var outcome: Outcome?
             while outcome == nil, let next = await group.next() { outcome = next }

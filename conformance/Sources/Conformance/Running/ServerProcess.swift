@@ -145,13 +145,13 @@ package final class ServerProcess: Sendable {
     }
 
     /// Starts the process and waits until it answers a linearizable read. Throws `SuiteError` with the log's end.
-    package func start(within limit: Duration = .seconds(30)) async throws {
+    package func start(within limit: Duration = .seconds(60)) async throws {
         try launch()
         try await waitUntilServing(within: limit)
     }
 
     /// Waits until the process answers a linearizable read. Throws `SuiteError` with the log's end.
-    func waitUntilServing(within limit: Duration = .seconds(30)) async throws {
+    func waitUntilServing(within limit: Duration = .seconds(60)) async throws {
         let deadline = ContinuousClock.now + limit
         var last = ""
         while ContinuousClock.now < deadline {
@@ -211,7 +211,7 @@ package final class ServerProcess: Sendable {
     }
 
     /// Sends a signal and waits for the process to be gone; kills it when it is not within `limit`.
-    package func end(_ number: Int32 = SIGKILL, within limit: Duration = .seconds(15)) async {
+    package func end(_ number: Int32 = SIGKILL, within limit: Duration = .seconds(60)) async {
         await target.close()
         signal(number)
         let deadline = ContinuousClock.now + limit
@@ -227,25 +227,32 @@ package final class ServerProcess: Sendable {
         try? FileManager.default.removeItem(atPath: folder)
     }
 
-    /// Different ports that nobody listens on. They are taken together: one that is given back may be given again.
+    private static let given = Mutex<Set<UInt16>>([])
+
+    /// Different ports that nobody listens on, below those that the kernel gives to outgoing connections: one of these could
+    /// take the port before the server has it, or while it is started again.
     static func freePorts(_ count: Int) throws -> [Int] {
-        var descriptors: [Int32] = []
-        defer { for descriptor in descriptors { close(descriptor) } }
-        return try (0..<count).map { _ in
-            let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-            guard descriptor >= 0 else { throw SuiteError("no socket") }
-            descriptors.append(descriptor)
-            var address = sockaddr_in()
-            address.sin_family = sa_family_t(AF_INET)
-            address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
-            var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-            let isBound = withUnsafeMutablePointer(to: &address) { pointer in
-                pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                    bind(descriptor, $0, length) == 0 && getsockname(descriptor, $0, &length) == 0
-                }
+        var ports: [Int] = []
+        for _ in 0..<1000 where ports.count < count {
+            let port = UInt16.random(in: 20_000..<32_000)
+            if given.withLock({ $0.insert(port).inserted }), canBind(port) { ports.append(Int(port)) }
+        }
+        guard ports.count == count else { throw SuiteError("no free ports between 20000 and 32000") }
+        return ports
+    }
+
+    private static func canBind(_ port: UInt16) -> Bool {
+        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+        guard descriptor >= 0 else { return false }
+        defer { close(descriptor) }
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_port = port.bigEndian
+        address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
+        return withUnsafePointer(to: &address) { pointer in
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                bind(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0
             }
-            guard isBound else { throw SuiteError("no free port") }
-            return Int(UInt16(bigEndian: address.sin_port))
         }
     }
 }

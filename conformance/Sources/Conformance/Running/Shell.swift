@@ -16,7 +16,7 @@ package enum Shell {
     }
 
     /// Runs a line of shell, with both outputs in one. Ended after `seconds`.
-    package static func run(_ line: String, seconds: Int = 20) async throws -> Result {
+    package static func run(_ line: String, seconds: Int = 90) async throws -> Result {
         try await NIOThreadPool.singleton.runIfActive {
             guard let pipe = popen("timeout -k 1 \(seconds) /bin/sh -c '\(escaped(line))' 2>&1", "re") else {
                 throw SuiteError("cannot run a shell")

@@ -22,7 +22,7 @@ extension StepRunner {
         let (method, stream) = try stream(step)
         let create = Value.map([.init(name: "create_request", value: step.value["create"] ?? .map([]))])
         try await stream.send(try encode(method, create))
-        let answer = try await next(stream, method, within: .seconds(10))
+        let answer = try await next(stream, method, within: .seconds(10).patient)
         try check(
             .map([.init(name: "created", value: .bool(true)), .init(name: "events", value: .null)]), answer, method)
         if let expected = step.value["response"] {
@@ -35,7 +35,7 @@ extension StepRunner {
 
     func expect(_ step: Step) async throws {
         let (method, stream) = try stream(step)
-        let answer = try await next(stream, method, within: try limit(step, "within", milliseconds: 10_000))
+        let answer = try await next(stream, method, within: try limit(step, "within", milliseconds: 10_000).patient)
         try check(step.value["response"] ?? .map([]), answer, method)
         try await save(step, answer)
     }
@@ -43,7 +43,7 @@ extension StepRunner {
     func events(_ step: Step) async throws {
         let (method, stream) = try stream(step)
         let expected = try scope.items(step.value["list"] ?? .list([]))
-        let deadline = ContinuousClock.now + (try limit(step, "within", milliseconds: 10_000))
+        let deadline = ContinuousClock.now + (try limit(step, "within", milliseconds: 10_000)).patient
         var events: [Value] = []
         while events.count < expected.count {
             let answer = try await next(stream, method, within: deadline - .now)
@@ -74,7 +74,7 @@ extension StepRunner {
 
     func ended(_ step: Step) async throws {
         let (method, stream) = try stream(step)
-        switch await stream.next(within: try limit(step, "within", milliseconds: 10_000)) {
+        switch await stream.next(within: try limit(step, "within", milliseconds: 10_000).patient) {
         case .message(let bytes): throw CaseFailure("expected the end, got \(try method.decode(bytes))")
         case .end(let status):
             if step.value["error"] != nil { return try check(step, status) }
@@ -100,7 +100,7 @@ extension StepRunner {
 
     func http(_ step: Step) async throws {
         guard let limit = step.value["eventually"] else { return try await httpOnce(step) }
-        let deadline = ContinuousClock.now + .milliseconds(Int64(try scope.integer(limit)))
+        let deadline = ContinuousClock.now + Duration.milliseconds(Int64(try scope.integer(limit))).patient
         while true {
             do {
                 return try await httpOnce(step)

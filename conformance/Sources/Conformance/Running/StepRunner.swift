@@ -59,6 +59,17 @@ final class StepRunner {
                 scope.variables["i"] = .integer(index)
                 try await run(step.steps)
             }
+        case .retry: try await retry(step)
+        }
+    }
+
+    /// The steps again and again, so many times at the most, until none of them fails.
+    private func retry(_ step: Step) async throws {
+        let attempts = try scope.integer(step.argument)
+        for attempt in 1...max(1, attempts) {
+            do { return try await run(step.steps) } catch let failure as CaseFailure {
+                if attempt >= attempts || Task.isCancelled { throw failure }
+            }
         }
     }
 
@@ -77,7 +88,7 @@ final class StepRunner {
 
     private func call(_ step: Step) async throws {
         guard let limit = step.value["eventually"] else { return try await callOnce(step) }
-        let deadline = ContinuousClock.now + .milliseconds(Int64(try scope.integer(limit)))
+        let deadline = ContinuousClock.now + Duration.milliseconds(Int64(try scope.integer(limit))).patient
         while true {
             do {
                 return try await callOnce(step)
@@ -97,7 +108,7 @@ final class StepRunner {
         do throws(RPCStatus) {
             reply = try await context.target.unary(
                 method.path, request, endpoint: endpoint, metadata: metadata(step),
-                timeout: timeout ?? Target.callTimeout)
+                timeout: timeout?.patient ?? Target.callTimeout)
         } catch {
             return try check(step, error)
         }

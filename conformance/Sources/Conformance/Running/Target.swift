@@ -15,8 +15,8 @@ package final class Target: Sendable {
     private let lost = Mutex<Set<Int>>([])
 
     /// How long a call may take unless a case says otherwise.
-    package static let callTimeout: TimeAmount = .seconds(15)
-    private static let dialTimeout: TimeAmount = .seconds(5)
+    package static var callTimeout: TimeAmount { .seconds(15).patient }
+    private static var dialTimeout: TimeAmount { .seconds(5).patient }
 
     /// `endpoints` must not be empty.
     package init(endpoints: [Endpoint], tls: TLSConfiguration? = nil) {
