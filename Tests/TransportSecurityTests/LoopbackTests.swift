@@ -94,7 +94,7 @@ struct EchoClient {
         let all = loop.makePromise(of: ByteBuffer.self)
         let handshake = loop.makePromise(of: TLSHandshakeCompleted.self)
         channel = try await ClientBootstrap(group: loop)
-            .connectTimeout(.seconds(5))
+            .connectTimeout(.minutes(1))
             .channelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
                     try channel.pipeline.syncOperations.addHandlers([
@@ -109,7 +109,7 @@ struct EchoClient {
     }
 }
 
-@Suite(.timeLimit(.minutes(1))) struct LoopbackTests {
+@Suite(.timeLimit(.minutes(5))) struct LoopbackTests {
     @Test(arguments: TLSVersion.allCases) func sixteenMebibytesThereAndBack(version: TLSVersion) async throws {
         let files = try Certificates()
         var configuration = files.serverConfiguration(mutual: true)

@@ -39,7 +39,7 @@ struct ConnectionAdmissionTests {
             return all
         }
         // Eight are closed by the server; the others stay until they have been silent for too long.
-        let deadline = NIODeadline.now() + .seconds(30)
+        let deadline = NIODeadline.now() + .seconds(60)
         while await server.counters().connectionsRefused < 8, NIODeadline.now() < deadline {
             try await Task.sleep(nanoseconds: 5_000_000)
         }
@@ -68,7 +68,7 @@ struct ConnectionAdmissionTests {
         if pause > .seconds(1) {
             #expect(try await isReading() == false)
         } else {
-            let deadline = NIODeadline.now() + .seconds(30)
+            let deadline = NIODeadline.now() + .seconds(60)
             while try await isReading() == false, NIODeadline.now() < deadline {
                 try await Task.sleep(nanoseconds: 5_000_000)
             }

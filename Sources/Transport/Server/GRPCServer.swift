@@ -15,8 +15,9 @@ private struct LoopReference: Sendable {
 
     var value: ServerLoop { bound.value }
 
-    func execute(_ body: @escaping @Sendable (ServerLoop) -> Void) {
-        eventLoop.execute { body(bound.value) }
+    /// Runs `body` on the loop and returns when it has; at once when the loop has stopped.
+    func run(_ body: @escaping @Sendable (ServerLoop) -> Void) async {
+        try? await eventLoop.submit { body(bound.value) }.get()
     }
 
     /// Nil when the loop has stopped.
@@ -199,12 +200,13 @@ package final class GRPCServer: Sendable {
             return state.listeners
         }
         for listener in listeners { try? await listener.close() }
-        for loop in loops.values { loop.execute { $0.beginShutdown() } }
+        // Not before every loop has run what it was given: a connection accepted last is counted only then.
+        for loop in loops.values { await loop.run { $0.beginShutdown() } }
         let end = NIODeadline.now() + gracePeriod
         while openConnections.withLockedValue({ $0 }) > 0, NIODeadline.now() < end {
             try? await Task.sleep(nanoseconds: 5_000_000)
         }
-        for loop in loops.values { loop.execute { $0.endShutdown() } }
+        for loop in loops.values { await loop.run { $0.endShutdown() } }
         let hardEnd = NIODeadline.now() + .seconds(2)
         while openConnections.withLockedValue({ $0 }) > 0, NIODeadline.now() < hardEnd {
             try? await Task.sleep(nanoseconds: 5_000_000)
