@@ -129,10 +129,11 @@ final class ApplyThread {
     private func finish(_ index: LogIndex, since start: UInt64, bytes: Int) {
         context.appliedIndex.store(index.rawValue, ordering: .releasing)
         context.publishAlarms()
-        // The replica need not be woken for every batch: what it does with the news is to free memory.
+        // The replica need not be woken for every batch: what it does with the news is to free memory, and to end leases.
         silentBytes += bytes
         let wakesReplica =
             silentBytes >= Self.silentBytesMax || !context.servesReadsLocally.load(ordering: .relaxed)
+            || context.isRevokingLeases.load(ordering: .relaxed)
         context.tellReplica(.applied(through: index), wakesOwner: wakesReplica)
         if wakesReplica { silentBytes = 0 }
         let duration = context.clock.now() - start

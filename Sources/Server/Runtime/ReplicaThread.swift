@@ -29,8 +29,6 @@ final class ReplicaThread {
     private var lastFault: RaftError?
     /// The lessor has been told that this member leads.
     private var isLeasePrimary = false
-    /// Leases run out faster than a tick proposes their end: the applied ones make room for the next.
-    private var isRevoking = false
     /// Nil until the member serves: what has to be applied before, and whom to tell then.
     private var startsAt: LogIndex?
     private let onStarted: () -> Void
@@ -76,7 +74,7 @@ final class ReplicaThread {
                 replica.handle(event)
             }
             let after = context.clock.now()
-            if hasApplied, isRevoking { revokeExpired(now: after) }
+            if hasApplied, context.isRevokingLeases.load(ordering: .relaxed) { revokeExpired(now: after) }
             if after >= nextTick {
                 if after - nextTick > tickNanoseconds { countLateHeartbeats() }
                 watchDisk(now: after)
@@ -269,7 +267,8 @@ final class ReplicaThread {
         }
         // A wrong state must not end leases.
         guard replica.isReadyLeader, !context.isCorrupt.load(ordering: .relaxed) else { return }
-        isRevoking = revokeExpired(now: now) || context.lessor.isRevoking
+        let isRevoking = revokeExpired(now: now) || context.lessor.isRevoking
+        context.isRevokingLeases.store(isRevoking, ordering: .relaxed)
         let due = context.lessor.checkpointsDue(now: now)
         if !due.isEmpty {
             let checkpoints = due.map {

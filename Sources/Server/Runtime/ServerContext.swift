@@ -52,6 +52,8 @@ package final class ServerContext: Sendable {
     /// This member is the only voter, leads, and has applied everything from before its term: linearizable reads need
     /// nothing but the published view.
     package let servesReadsLocally = Atomic<Bool>(false)
+    /// Leases may run out faster than a tick proposes their end: the applied ones make room for the next at once.
+    package let isRevokingLeases = Atomic<Bool>(false)
     /// Since when there is no leader, in the clock's nanoseconds; 0 while there is one.
     package let leaderlessSince = Atomic<UInt64>(0)
     /// How far a leader knows the others to be, once a tick; empty elsewhere.
