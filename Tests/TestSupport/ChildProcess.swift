@@ -27,13 +27,15 @@ package final class ChildProcess: Sendable {
         let argv: [UnsafeMutablePointer<CChar>?] = arguments.map { strdup($0) } + [nil]
         let envp: [UnsafeMutablePointer<CChar>?] = variables.map { strdup("\($0.key)=\($0.value)") } + [nil]
         defer { for pointer in argv + envp { free(pointer) } }
+        // Before the process: one that another thread starts must not inherit the guardian's pipe.
+        let guardian = Guardian.shared
         var pid: pid_t = 0
         let result = posix_spawnp(&pid, arguments[0], &actions, nil, argv, envp)
         guard result == 0 else {
             throw TestFailure("cannot start \(arguments[0]): \(String(cString: strerror(result)))")
         }
         self.pid = pid
-        Guardian.shared.watch(pid)
+        guardian.watch(pid)
     }
 
     deinit {

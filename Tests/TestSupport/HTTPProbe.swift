@@ -10,7 +10,7 @@ package enum HTTPProbe {
     }
 
     /// One GET on a connection of its own.
-    package static func get(port: Int, _ target: String, timeoutSeconds: Int = 5) async throws -> Answer {
+    package static func get(port: Int, _ target: String, timeoutSeconds: Int = 60) async throws -> Answer {
         let request = "GET \(target) HTTP/1.1\r\nHost: 127.0.0.1:\(port)\r\nConnection: close\r\n\r\n"
         let bytes = try await exchange(port: port, Array(request.utf8), timeoutSeconds: timeoutSeconds)
         let text = String(decoding: bytes, as: UTF8.self)
@@ -23,7 +23,7 @@ package enum HTTPProbe {
     }
 
     /// Sends bytes and returns all that comes back until the server closes or the time is up.
-    package static func exchange(port: Int, _ bytes: [UInt8], timeoutSeconds: Int = 5) async throws -> [UInt8] {
+    package static func exchange(port: Int, _ bytes: [UInt8], timeoutSeconds: Int = 60) async throws -> [UInt8] {
         try await onThread {
             let socket = try RawSocket(port: port, timeoutSeconds: timeoutSeconds)
             try socket.send(bytes)
@@ -49,7 +49,7 @@ package final class RawSocket: Sendable {
     private let descriptor: Int32
 
     /// `receiveBufferBytes`: the kernel's buffer, small to make the peer feel a slow reader.
-    package init(port: Int, timeoutSeconds: Int = 5, receiveBufferBytes: Int32? = nil) throws {
+    package init(port: Int, timeoutSeconds: Int = 60, receiveBufferBytes: Int32? = nil) throws {
         descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
         guard descriptor >= 0 else { throw TestFailure("no socket: \(String(cString: strerror(errno)))") }
         if var size = receiveBufferBytes {

@@ -11,7 +11,7 @@ package enum Shell {
     /// Runs a command with `input` as its standard input; throws when it does not end in time.
     package static func run(
         _ arguments: [String], environment: [String: String] = [:], input: String = "",
-        atMost limit: Duration = .seconds(30)
+        atMost limit: Duration = .seconds(60)
     ) async throws -> Result {
         let folder = try TemporaryFolder("command")
         defer { folder.remove() }
@@ -21,7 +21,7 @@ package enum Shell {
             errors: folder.path("err"))
         guard let status = await child.wait(atMost: limit) else {
             child.signal(SIGKILL)
-            _ = await child.wait(atMost: .seconds(5))
+            _ = await child.wait(atMost: .seconds(60))
             throw TestFailure("\(arguments.joined(separator: " ")) did not end within \(limit)")
         }
         return Result(

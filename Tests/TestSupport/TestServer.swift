@@ -90,7 +90,9 @@ package final class TestServer: Sendable {
             guard isRunning else { throw TestFailure("\(kind) ended while starting\n\(logTail)") }
             if scheme != "http" {
                 if logText.contains("ready to serve client requests") { return }
-            } else if let answer = try? await HTTPProbe.get(port: clientPort, "/health"), answer.status == 200 {
+            } else if let answer = try? await HTTPProbe.get(port: clientPort, "/health", timeoutSeconds: 5),
+                answer.status == 200
+            {
                 return
             }
             try await Task.sleep(for: .milliseconds(10))
@@ -98,11 +100,11 @@ package final class TestServer: Sendable {
         throw TestFailure("\(kind) did not serve within \(limit)\n\(logTail)")
     }
 
-    /// `kill -9`, and waits for the process to be gone.
+    /// `kill -9`, and waits for the process to be gone: one that syncs to a slow disk takes its time.
     package func killHard() async {
         guard let process = child.withLockedValue({ $0 }) else { return }
         process.signal(SIGKILL)
-        _ = await process.wait(atMost: .seconds(10))
+        _ = await process.wait(atMost: .seconds(60))
     }
 
     /// SIGTERM; the exit status, or nil when the process did not end within `limit`.
@@ -144,20 +146,23 @@ package final class TestServer: Sendable {
 
     // MARK: Clients
 
-    package func client(timeoutSeconds: Int64 = 10) throws -> EtcdClient {
+    package func client(timeoutSeconds: Int64 = 60) throws -> EtcdClient {
         guard let endpoint = Endpoint(endpoint) else { throw TestFailure("no endpoint: \(endpoint)") }
         var configuration = EtcdClient.Configuration(endpoints: [endpoint])
         configuration.requestTimeout = .seconds(timeoutSeconds)
         return EtcdClient(configuration, group: MultiThreadedEventLoopGroup.singleton)
     }
 
-    /// Runs etcdctl 3.4 against this server.
+    /// Runs etcdctl 3.4 against this server. It is given more time than the five seconds of its own, which a busy machine
+    /// may take; `arguments` may say otherwise.
     package func etcdctl(
-        _ arguments: [String], input: String = "", program: String? = nil, atMost limit: Duration = .seconds(30)
+        _ arguments: [String], input: String = "", program: String? = nil, atMost limit: Duration = .seconds(90)
     ) async throws -> Shell.Result {
         try await Shell.run(
-            [try program ?? Binaries.etcdctl(), "--endpoints", "127.0.0.1:\(clientPort)"] + arguments,
-            environment: ["ETCDCTL_API": "3"], input: input, atMost: limit)
+            [
+                try program ?? Binaries.etcdctl(), "--endpoints", "127.0.0.1:\(clientPort)", "--command-timeout=60s",
+                "--dial-timeout=60s",
+            ] + arguments, environment: ["ETCDCTL_API": "3"], input: input, atMost: limit)
     }
 }
 

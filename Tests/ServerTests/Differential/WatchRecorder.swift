@@ -1,6 +1,7 @@
 import Client
 import Foundation
 import NIOConcurrencyHelpers
+import TestSupport
 import Wire
 
 /// Everything that came on a watch stream, by watch: what was said about the watch, and its events in order.
@@ -32,6 +33,7 @@ final class WatchRecorder: Sendable {
         var open: [Int64: [Mvccpb_Event]] = [:]
         var ended = false
         var progressAnswers = 0
+        var createAnswers = 0
     }
 
     let stream: EtcdClient.WatchStream
@@ -61,7 +63,10 @@ final class WatchRecorder: Sendable {
             state.progressAnswers += 1
             return
         }
-        if response.created { state.entries[id, default: []].append(.created) }
+        if response.created {
+            state.entries[id, default: []].append(.created)
+            state.createAnswers += 1
+        }
         if response.fragment {
             state.open[id, default: []] += response.events
             return
@@ -95,6 +100,15 @@ final class WatchRecorder: Sendable {
         var message = Etcdserverpb_WatchRequest()
         message.createRequest = request
         try await stream.send(message)
+    }
+
+    /// Creates a watch, whose number may be refused, and waits until the server has answered.
+    func createAndWait(_ request: Etcdserverpb_WatchCreateRequest) async throws {
+        let before = state.withLockedValue { $0.createAnswers }
+        try await create(request)
+        try await eventually("an answer to the creation of watch \(request.watchID)") {
+            state.withLockedValue { $0.createAnswers > before || $0.ended }
+        }
     }
 
     func cancel(_ id: Int64) async throws {

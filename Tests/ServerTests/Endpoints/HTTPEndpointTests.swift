@@ -45,7 +45,7 @@ extension ServerTests {
             let port = try Ports.free()
             let server = try TestServer(.martlet, ["--listen-client-http-urls", "http://127.0.0.1:\(port)"])
             try server.launch()
-            try await eventually("health on the other port", within: .seconds(60)) {
+            try await eventually("health on the other port") {
                 (try? await HTTPProbe.get(port: port, "/health"))?.status == 200
             }
             #expect(try await HTTPProbe.get(port: port, "/version").status == 200)
@@ -114,7 +114,10 @@ extension ServerTests {
                     #expect(try await HTTPProbe.get(port: port, target).status == 200)
                 }
                 let result = try await Shell.run(
-                    [try Binaries.etcdctl(), "--endpoints", "127.0.0.1:\(port)", "--command-timeout=2s", "get", "a"],
+                    [
+                        try Binaries.etcdctl(), "--endpoints", "127.0.0.1:\(port)", "--command-timeout=1s",
+                        "--dial-timeout=1s", "get", "a",
+                    ],
                     environment: ["ETCDCTL_API": "3"])
                 #expect(result.exitStatus != 0)
             }
@@ -143,20 +146,24 @@ extension ServerTests {
                 ["del", "q", "--prev-kv"], ["get", "a", "--rev=9999"],
             ]
             try await withBothServers { martlet, etcd in
-                func growth(_ server: TestServer, _ run: () async throws -> Void) async throws -> [Int] {
+                @Sendable func growth(
+                    _ server: TestServer, _ run: @Sendable () async throws -> Void
+                ) async throws -> [Int] {
                     let before = try await operations(server)
                     try await run()
                     return zip(try await operations(server), before).map { $0 - $1 }
                 }
                 for command in commands {
-                    let expected = try await growth(etcd) { _ = try await etcd.etcdctl(command) }
-                    let actual = try await growth(martlet) { _ = try await martlet.etcdctl(command) }
-                    #expect(actual == expected, "\(command)")
+                    async let expected = growth(etcd) { _ = try await etcd.etcdctl(command) }
+                    async let actual = growth(martlet) { _ = try await martlet.etcdctl(command) }
+                    let (ours, theirs) = (try await actual, try await expected)
+                    #expect(ours == theirs, "\(command)")
                 }
                 for script in scripts {
-                    let expected = try await growth(etcd) { _ = try await etcd.etcdctl(["txn"], input: script) }
-                    let actual = try await growth(martlet) { _ = try await martlet.etcdctl(["txn"], input: script) }
-                    #expect(actual == expected, "\(script)")
+                    async let expected = growth(etcd) { _ = try await etcd.etcdctl(["txn"], input: script) }
+                    async let actual = growth(martlet) { _ = try await martlet.etcdctl(["txn"], input: script) }
+                    let (ours, theirs) = (try await actual, try await expected)
+                    #expect(ours == theirs, "\(script)")
                 }
             }
         }

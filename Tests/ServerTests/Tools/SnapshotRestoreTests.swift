@@ -168,36 +168,49 @@ extension ServerTests {
             defer { folder.remove() }
             let path = folder.path("snapshot")
             try Data("the last backup".utf8).write(to: URL(fileURLWithPath: path))
+            let megabytes = 48
             try await withServer { server in
-                let client = try server.client(timeoutSeconds: 60)
+                let client = try server.client()
                 // What cannot be compressed, and more than the buffers on the way hold.
-                for number in 0..<48 {
-                    let value = Data(
-                        (0..<(1 << 17)).flatMap { _ in withUnsafeBytes(of: UInt64.random(in: 0...(.max))) { Array($0) }
-                        })
-                    try await client.put("/\(number)", value)
+                let random = try #require(FileHandle(forReadingAtPath: "/dev/urandom"))
+                for number in 0..<megabytes {
+                    try await client.put("/\(number)", try #require(try random.read(upToCount: 1 << 20)))
                 }
                 await client.close()
-                let save = try ChildProcess(
-                    [
-                        try Binaries.martlet() + "ctl", "--endpoints", "127.0.0.1:\(server.clientPort)", "snapshot",
-                        "save",
-                        path,
-                    ], output: folder.path("out"), errors: folder.path("out"))
-                try await eventually("the part file grows") {
-                    let attributes = try? FileManager.default.attributesOfItem(atPath: path + ".part")
-                    return (attributes?[.size] as? Int ?? 0) > 0
-                }
-                save.signal(SIGSTOP)
+                let save = try await stoppedSave(server, folder, path, bytesMax: megabytes << 19)
                 let mode = try FileManager.default.attributesOfItem(atPath: path + ".part")[.posixPermissions] as? Int
                 #expect(mode == 0o600)
                 await server.killHard()
                 save.signal(SIGCONT)
-                #expect(await save.wait(atMost: .seconds(20)) == 5)
+                #expect(await save.wait(atMost: .seconds(60)) == 5)
                 #expect(Shell.read(folder.path("out")).hasPrefix("Error: "))
             }
             #expect(Shell.read(path) == "the last backup")
             #expect(!FileManager.default.fileExists(atPath: path + ".part"))
+        }
+
+        /// A save that has been stopped with a part of the file written, small enough; begun again when it was too quick.
+        private func stoppedSave(
+            _ server: TestServer, _ folder: TemporaryFolder, _ path: String, bytesMax: Int
+        ) async throws -> ChildProcess {
+            func size() -> Int {
+                (try? FileManager.default.attributesOfItem(atPath: path + ".part")[.size] as? Int) ?? 0
+            }
+            for _ in 0..<100 {
+                let save = try ChildProcess(
+                    [
+                        try Binaries.martlet() + "ctl", "--endpoints", "127.0.0.1:\(server.clientPort)", "snapshot",
+                        "save", path,
+                    ], output: folder.path("out"), errors: folder.path("out"))
+                try await eventually("the part file grows") { size() > 0 || save.exitStatus != nil }
+                save.signal(SIGSTOP)
+                if (1...bytesMax).contains(size()), save.exitStatus == nil { return save }
+                save.signal(SIGKILL)
+                _ = await save.wait(atMost: .seconds(60))
+                for file in [path + ".part", folder.path("out")] { try? FileManager.default.removeItem(atPath: file) }
+                try Data("the last backup".utf8).write(to: URL(fileURLWithPath: path))
+            }
+            throw TestFailure("no save was stopped early enough")
         }
 
         @Test("what is damaged is refused, and leaves nothing behind")
