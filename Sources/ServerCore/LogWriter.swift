@@ -26,10 +26,21 @@ package final class LogWriter {
     private var entries: [WALEntry] = []
     /// What has been written since the last sync, beginning with calls that ended in `.noSpace`.
     private var owed = Owed()
-    /// How many segments there were when room for the next was reserved.
-    private var reservedFor = 0
+    /// Nothing of the log at or before this index is needed by this member.
+    private var unneeded: LogIndex
+    /// The log's first entry as it was last told.
+    private var toldFirst: LogIndex
+    /// How many segments had been begun when room was last looked after.
+    private var lookedAfter: UInt64?
+    /// When it is looked after again at the latest, in nanoseconds.
+    private var looksAgainAt: UInt64 = 0
 
-    package init(log: WriteAheadLog) { self.log = log }
+    /// - Parameter unneeded: the index that the store has persisted.
+    package init(log: WriteAheadLog, unneeded: LogIndex = .zero) {
+        self.log = log
+        self.unneeded = unneeded
+        toldFirst = log.firstIndex
+    }
 
     /// Bytes of the log on disk.
     package var bytesOnDisk: Int { log.bytesOnDisk }
@@ -57,7 +68,7 @@ package final class LogWriter {
             let hardState = batch.hardState.map {
                 WALHardState(term: $0.term, vote: $0.vote, commit: min($0.commit, endOfLog(with: batch.entries)))
             }
-            if !entries.isEmpty || hardState != nil { try log.append(entries, hardState: hardState) }
+            if !entries.isEmpty || hardState != nil { try append(hardState) }
             owed.add(batch)
             written += 1
         }
@@ -69,13 +80,29 @@ package final class LogWriter {
             concernsReplica: paid.concernsReplica, didSync: paid.mustSync)
     }
 
-    /// Drops whole segments that hold nothing after `index`, as far as the log's retention lets them go. Returns the first
-    /// entry that is left when it is another than before: to be told with `ReplicaEvent.logBegins`.
+    /// Appends `entries`. Where there is no room, the log first gives up what it kept for members that lag.
+    private func append(_ hardState: WALHardState?) throws(WALError) {
+        do throws(WALError) { try log.append(entries, hardState: hardState) } catch {
+            guard error.code == .noSpace, try log.giveUpRoom(through: unneeded) else { throw error }
+            try log.append(entries, hardState: hardState)
+        }
+    }
+
+    /// Drops whole segments that hold nothing after `index`, which the store has persisted, as far as the log's retention
+    /// lets them go. Returns the first entry that is left when it is another than before: see `takeNewFirstIndex`.
     @discardableResult
     package func cut(through index: LogIndex) throws(WALError) -> LogIndex? {
-        let before = log.firstIndex
-        try log.truncatePrefix(through: index)
-        return log.firstIndex == before ? nil : log.firstIndex
+        unneeded = max(unneeded, index)
+        try log.truncatePrefix(through: unneeded)
+        return takeNewFirstIndex()
+    }
+
+    /// The log's first entry, when it has become another one since this was last asked or `cut` told it, also because a full
+    /// disk made the log give up what it kept: to be told with `ReplicaEvent.logBegins`.
+    package func takeNewFirstIndex() -> LogIndex? {
+        guard log.firstIndex != toldFirst else { return nil }
+        toldFirst = log.firstIndex
+        return toldFirst
     }
 
     /// Reads entries back for a member that lags: the answer to `ReplicaEffects.logRead`.
@@ -95,19 +122,38 @@ package final class LogWriter {
     /// Whether `prepare` has nothing to do.
     package var isPrepared: Bool { log.isNextSegmentReady }
 
-    /// Reserves room for the segment after the current one; cheap unless a segment has just been begun.
+    /// Whether room is reserved that `prepare` has to fill.
+    package var isPreparing: Bool { log.isNextSegmentReserved && !log.isNextSegmentReady }
+
+    /// Looks after the log's room on the disk: reserves the next segment, and gives up what is kept for members that lag
+    /// when the disk is nearly full. Cheap: it looks at the disk when a segment has been begun, and else once a second,
+    /// five times while room is lacking.
     ///
-    /// - Throws: `.noSpace` when the disk is too full for another segment: writes should be refused while the current
-    ///   segment still has room for what must pass.
-    package func reserve() throws(WALError) {
-        guard log.segmentCount != reservedFor else { return }
-        _ = try log.prepareNextSegment(bytesMax: 4096)
-        reservedFor = log.segmentCount
+    /// - Parameter now: in nanoseconds.
+    /// - Returns: whether there is room ahead. Else writes should be refused while the current segment still has room for
+    ///   what must pass.
+    package func reserve(now: UInt64) throws(WALError) -> Bool {
+        let begun = log.statistics.segmentsStarted
+        if lookedAfter != begun || now >= looksAgainAt {
+            if log.isRoomScarce { _ = try log.giveUpRoom(through: unneeded) }
+            do throws(WALError) {
+                if !log.isNextSegmentReserved { _ = try log.prepareNextSegment(bytesMax: 4096) }
+            } catch {
+                guard error.code == .noSpace else { throw error }
+            }
+            lookedAfter = begun
+            looksAgainAt = now + (log.isNextSegmentReserved ? Self.lookPeriod : Self.fullLookPeriod)
+        }
+        return log.isNextSegmentReserved || log.reservedBytes >= log.segmentBytesMin
     }
+
+    /// How long the room that the disk was found to have is relied on, and the lack of it, in nanoseconds.
+    private static let lookPeriod: UInt64 = 1_000_000_000
+    private static let fullLookPeriod: UInt64 = 200_000_000
 
     /// Uses idle time: writes a part of the next segment, so that later syncs are cheaper. True when it is ready.
     ///
-    /// - Throws: as `reserve`.
+    /// - Throws: `.noSpace` when the disk has no room for it.
     package func prepare() throws(WALError) -> Bool { try log.prepareNextSegment() }
 
     package func close() throws(WALError) { try log.close() }

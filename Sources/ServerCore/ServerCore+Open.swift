@@ -71,7 +71,8 @@ struct Opening {
         } catch { throw StartError("\(backend.path): \(error)") }
         let replica = try makeReplica(identity, store, log, recovered, random: PRNG(seed: random.next()))
         return ServerCore(
-            replica: replica, logWriter: LogWriter(log: log), stateMachine: stateMachine,
+            replica: replica, logWriter: LogWriter(log: log, unneeded: store.appliedIndex),
+            stateMachine: stateMachine,
             backendWriter: BackendWriter(store: store, backend: backend), store: store, lessor: lessor,
             identity: identity,
             recovery: ServerCore.Recovery(

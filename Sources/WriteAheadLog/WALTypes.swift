@@ -63,10 +63,11 @@ package struct WALPosition: Hashable, Sendable {
 
 /// Sizes, all in bytes.
 package struct WALOptions: Hashable, Sendable {
-    /// The size a segment is preallocated with, rounded up to 4096. A batch that is larger gets a segment of its own
-    /// size.
+    /// The size a segment is preallocated with, rounded up to 4096, where the volume has room for eight of them; else as much
+    /// less as a sixteenth. A batch that is larger gets a segment of its own size.
     package var segmentBytes: Int
-    /// How much of the log that `truncatePrefix(through:)` allows to go is kept all the same, for followers that lag.
+    /// How much of the log that `truncatePrefix(through:)` allows to go is kept all the same, for followers that lag, where
+    /// the volume has twice as much left; else less.
     package var retainedBytes: Int
     /// An entry's place is remembered about every so many bytes; a read starts at the nearest one.
     package var indexStrideBytes: Int

@@ -35,12 +35,15 @@ extension WriteAheadLog {
             knowsBaseTerm: true, hardState: hardState)
         let spare = "\(directory)/\(Spare.fileName)"
         let path = "\(directory)/\(header.fileName)"
-        let size = segmentBytes(options)
+        let sizing = SegmentSizing(options)
         do throws(IOError) {
             try fileSystem.createDirectory(directory)
             try fileSystem.syncDirectory(parentDirectory(of: directory))
             // What an interrupted attempt left.
             if try fileSystem.exists(spare) { try fileSystem.remove(spare) }
+            // A volume that cannot be asked for its room is tried.
+            let free = (try? fileSystem.freeBytes(directory)).map { Int(clamping: $0) } ?? .max
+            let size = sizing.segment(free: free)
             let file = try fileSystem.open(spare, .createExclusive)
             try file.preallocate(size)
             let checksum = try write(header, to: file)

@@ -40,26 +40,35 @@ extension WriteAheadLog {
     // MARK: Getting the next segment ready
 
     /// Whether the next segment is ready, so that `prepareNextSegment` has nothing to do.
-    package var isNextSegmentReady: Bool {
-        guard let spare else { return false }
-        return spare.size >= segmentBytes && spare.writtenBytes >= spare.size
-    }
+    package var isNextSegmentReady: Bool { spare.map { $0.writtenBytes >= $0.size } ?? false }
+
+    /// Whether room for the next segment is reserved.
+    package var isNextSegmentReserved: Bool { spare != nil }
 
     /// Bytes that can surely be appended without room on the volume being needed: a batch no larger than the segment.
     package var reservedBytes: Int {
-        let ahead = spare.map { $0.size >= segmentBytes ? $0.size - SegmentHeader.bytes : 0 } ?? 0
-        return segments[segments.count - 1].size - offset + ahead
+        segments[segments.count - 1].size - offset + (spare.map { $0.size - SegmentHeader.bytes } ?? 0)
+    }
+
+    /// What a log on a full volume needs at hand for what must pass, in bytes: the least segment.
+    package var segmentBytesMin: Int { sizing.least }
+
+    /// Bytes that may still be taken of the volume. One that cannot be asked is taken to have room: trying tells.
+    var freeBytes: Int {
+        let free = try? fileSystem.freeBytes(directory)
+        return free.map { Int(clamping: $0) } ?? .max
     }
 
     /// Makes the next segment ready ahead of need; to be called when idle until it returns true. Room is reserved
-    /// first; then zeros are written, at most `bytesMax` a call, because the first write to a reserved block costs
-    /// the sync that covers it a metadata write (measured: 150 instead of 95 us for 32 KB on ext4).
+    /// first, as much as the volume has plenty of, and only beyond what is left to others; then zeros are written, at most
+    /// `bytesMax` a call, because the first write to a reserved block costs the sync that covers it a metadata write
+    /// (measured: 150 instead of 95 us for 32 KB on ext4).
     ///
-    /// Errors: `.noSpace` when the volume has no room, the log goes on; `.failed`; `.closed`.
+    /// Errors: `.noSpace` when the volume has no room to spare, the log goes on; `.failed`; `.closed`.
     @discardableResult
     package func prepareNextSegment(bytesMax: Int = 1 << 20) throws(WALError) -> Bool {
         try enter()
-        try reserveSpare(bytes: segmentBytes)
+        if spare == nil { try reserveAhead() }
         guard var next = spare, next.writtenBytes < next.size else { return true }
         let count = min(max(bytesMax, 1), next.size - next.writtenBytes)
         let zeros = Bytes([UInt8](repeating: 0, count: count))
@@ -74,45 +83,74 @@ extension WriteAheadLog {
         return next.writtenBytes == next.size
     }
 
-    /// The usual size of a segment in bytes.
-    private var segmentBytes: Int { Self.segmentBytes(options) }
+    /// Reserves a spare file if the volume has room to spare for it.
+    private func reserveAhead() throws(WALError) {
+        do throws(IOError) { try adoptSpare() } catch { throw refuseSpare(error) }
+        if spare != nil { return }
+        let free = freeBytes
+        let bytes = sizing.segment(free: free)
+        guard free - bytes >= sizing.reserve else {
+            throw WALError(.noSpace, "no room to spare for the next segment", file: directory)
+        }
+        try reserveSpare(bytes: bytes)
+    }
 
-    static func segmentBytes(_ options: WALOptions) -> Int {
-        min(max(options.segmentBytes, 4096) + 4095, segmentBytesMax) & ~4095
+    /// Goes on with the spare file of an earlier run, once: one that is larger than the volume can well spare is removed, as
+    /// is one that was not finished.
+    private func adoptSpare() throws(IOError) {
+        guard mayFindSpare, spare == nil else { return }
+        let path = path(Spare.fileName)
+        if try fileSystem.exists(path) {
+            let size = try fileSystem.size(path)
+            if size % 4096 == 0, size >= sizing.least, size <= sizing.segment(free: freeBytes) {
+                let file = try fileSystem.open(path, .readWrite)
+                // Its length may have outlived its room.
+                try file.preallocate(size)
+                // It may be anything, a former segment too.
+                spare = Spare(file: file, size: size, writtenBytes: size, isRecycled: true)
+            } else {
+                try fileSystem.remove(path)
+            }
+        }
+        mayFindSpare = false
     }
 
     /// Sees to it that there is a spare file of at least `bytes` bytes with room for all of them.
     private func reserveSpare(bytes: Int) throws(WALError) {
         if let spare, spare.size >= bytes { return }
-        let path = path(Spare.fileName)
         do throws(IOError) {
+            try adoptSpare()
+            if let spare, spare.size >= bytes { return }
             var next: Spare
             if let spare {
                 next = spare
             } else {
-                next = Spare(file: try fileSystem.open(path, .create), size: 0, writtenBytes: 0, isRecycled: false)
-                // What is left of an earlier run may be anything, a former segment too.
-                next.isRecycled = try next.file.size() > 0
+                let file = try fileSystem.open(path(Spare.fileName), .createExclusive)
+                next = Spare(file: file, size: 0, writtenBytes: 0, isRecycled: false)
+                spare = next
             }
-            spare = next
-            let size = max(bytes, try next.file.size())
-            try next.file.preallocate(size)
-            if next.isRecycled { next.writtenBytes = size }
-            next.size = size
+            try next.file.preallocate(bytes)
+            if next.isRecycled { next.writtenBytes = bytes }
+            next.size = bytes
             spare = next
         } catch {
-            let failure = failUnlessNoSpace(error)
-            if failure.code == .noSpace { giveBackSpare() }
-            throw failure
+            throw refuseSpare(error)
         }
     }
 
-    /// Room ran out while the spare file was made: what it has of it goes back.
+    /// The spare file found no room: what it has of it goes back.
+    private func refuseSpare(_ error: IOError) -> WALError {
+        let failure = failUnlessNoSpace(error)
+        if failure.code == .noSpace { giveBackSpare() }
+        return failure
+    }
+
+    /// Removes the spare file.
     private func giveBackSpare() {
-        guard let file = spare?.file else { return }
+        // When a step fails, the file is found when the next one is made.
+        try? spare?.file.close()
         spare = nil
-        // The volume is full already: that this fails too changes nothing.
-        try? file.close()
+        mayFindSpare = true
         try? fileSystem.remove(path(Spare.fileName))
     }
 
@@ -125,7 +163,7 @@ extension WriteAheadLog {
         guard needed <= Self.segmentBytesMax else {
             throw WALError(.batchTooLarge, "a batch of \(bytes) bytes does not fit in a segment", file: directory)
         }
-        try reserveSpare(bytes: max(segmentBytes, (needed + 4095) & ~4095))
+        try reserveSpare(forBatch: SegmentSizing.rounded(needed))
         guard let next = spare else { invariantFailed("no spare segment after it was reserved") }
         try sync()
         let header = SegmentHeader(
@@ -151,6 +189,21 @@ extension WriteAheadLog {
         statistics.segmentsStarted += 1
     }
 
+    /// Reserves room for a segment of `needed` bytes or more: as much as the volume has plenty of, else the least, else what
+    /// is needed.
+    private func reserveSpare(forBatch needed: Int) throws(WALError) {
+        if let spare, spare.size >= needed { return }
+        var refused = Int.max
+        for bytes in [sizing.segment(free: freeBytes), sizing.least, 0] {
+            let bytes = max(bytes, needed)
+            if bytes >= refused { continue }
+            do throws(WALError) { return try reserveSpare(bytes: bytes) } catch {
+                guard error.code == .noSpace, bytes > needed else { throw error }
+                refused = bytes
+            }
+        }
+    }
+
     /// Writes and syncs the header; returns its checksum.
     static func write(_ header: SegmentHeader, to file: any File) throws(IOError) -> UInt32 {
         var checksum: UInt32 = 0
@@ -163,17 +216,40 @@ extension WriteAheadLog {
     // MARK: Cutting at the front
 
     /// Lets go what is at or before `index`, which is durable elsewhere: whole segments, the oldest first, as long as
-    /// more than `retainedBytes` of such segments are left. The newest hard state always stays.
+    /// more than `retainedBytes` of such segments are left, or than half of what the volume has left. The newest hard state
+    /// always stays.
     ///
     /// Errors: `.failed`, `.closed`.
     package func truncatePrefix(through index: LogIndex) throws(WALError) {
+        try truncatePrefix(through: index) { sizing.retained(free: freeBytes) }
+    }
+
+    /// Gives up what the log can do without: everything at or before `index`, which is durable elsewhere, and, where the
+    /// volume has hardly any room left, a spare file that is larger than it must be. To be called when room is lacking.
+    /// Returns whether it gave anything up.
+    ///
+    /// Errors: `.failed`, `.closed`.
+    package func giveUpRoom(through index: LogIndex) throws(WALError) -> Bool {
+        try enter()
+        let before = (segments.count, spare?.size)
+        if let spare, spare.size > sizing.least, sizing.isScarce(free: freeBytes) { giveBackSpare() }
+        try truncatePrefix(through: index) { 0 }
+        return (segments.count, spare?.size) != before
+    }
+
+    /// Whether the volume has so little room that `giveUpRoom(through:)` is called for.
+    package var isRoomScarce: Bool { sizing.isScarce(free: freeBytes) }
+
+    private func truncatePrefix(through index: LogIndex, retaining: () -> Int) throws(WALError) {
         try enter()
         var obsolete = segments.dropLast().prefix { map.lastIndex(through: $0.header.sequence) <= index }
+        if obsolete.isEmpty { return }
+        let retained = retaining()
         var bytes = obsolete.reduce(0) { $0 + $1.size }
-        guard bytes > options.retainedBytes else { return }
+        guard bytes > retained else { return }
         // An entry may count as replaced because of a record that a crash could still take back.
         try sync()
-        while let segment = obsolete.first, bytes > options.retainedBytes {
+        while let segment = obsolete.first, bytes > retained {
             obsolete.removeFirst()
             bytes -= segment.size
             do throws(IOError) {
@@ -188,13 +264,15 @@ extension WriteAheadLog {
         }
     }
 
-    /// Makes the segment the next one's file, or removes it.
+    /// Makes the segment the next one's file, unless that would be a small one for no reason or a larger one than the volume
+    /// can well spare, or removes it.
     private func discard(_ segment: Segment) throws(IOError) {
-        guard options.recyclesSegments, spare == nil, segment.size == segmentBytes else {
+        guard options.recyclesSegments, spare == nil, segment.size == sizing.segment(free: freeBytes) else {
             try segment.file.close()
             return try fileSystem.remove(segment.path)
         }
         try fileSystem.rename(segment.path, to: path(Spare.fileName))
+        mayFindSpare = false
         segment.file.path = path(Spare.fileName)
         spare = Spare(file: segment.file, size: segment.size, writtenBytes: segment.size, isRecycled: true)
     }

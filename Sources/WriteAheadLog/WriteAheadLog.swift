@@ -14,7 +14,8 @@ package import Primitives
 // FILE FORMAT, version 1. All numbers are little-endian. A directory of segments, `SEQUENCE-FIRSTINDEX.wal`, sequences
 // without a gap; `next.spare` is the next segment in the making and holds nothing. Checksums are CRC-32C.
 //
-// A segment is preallocated. Its first 512-byte sector is its header (RecordFormat.swift, `SegmentHeader`):
+// A segment is preallocated, with a size that depends on the room there is (SegmentSizing.swift): it is its file's
+// length. Its first 512-byte sector is its header (RecordFormat.swift, `SegmentHeader`):
 //
 //      0  u64  magic "MRTLWAL\0"            48  u64  base: the last index before this segment
 //      8  u32  format version               56  u64  its term
@@ -79,6 +80,10 @@ package final class WriteAheadLog {
     /// How much of the last segment a sync has covered.
     var syncedOffset: Int
     var spare: Spare?
+    /// There may be a file of that name which is not `spare`.
+    var mayFindSpare = true
+    /// How much of the volume the log takes.
+    let sizing: SegmentSizing
     var batch = BatchBuffer()
     /// The error that stopped the log, once it has failed.
     package internal(set) var failure: WALError?
@@ -93,6 +98,7 @@ package final class WriteAheadLog {
         self.fileSystem = fileSystem
         self.directory = directory
         self.options = options
+        sizing = SegmentSizing(options)
         metadata = header.metadata
         logSalt = header.logSalt
         self.segments = segments

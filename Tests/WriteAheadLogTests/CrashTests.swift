@@ -42,6 +42,35 @@ import WriteAheadLog
         #expect(met > operations)
     }
 
+    @Test("Random calls with crashes between them on a disk that is full at random", arguments: 0..<60 as Range<UInt64>)
+    func crashesOnATightDisk(seed: UInt64) throws {
+        var driver = LogDriver(seed: seed, isTight: true)
+        for _ in 0..<300 { try driver.step() }
+        try driver.crashAndReopen()
+    }
+
+    @Test("Each operation fails once, for every n, on a disk that is full at random; then a crash or a restart")
+    func everyOperationFailsOnATightDisk() throws {
+        var met = 0
+        var relieved = 0
+        for seed in 200..<204 as Range<UInt64> {
+            var clean = LogDriver(seed: seed, isTight: true)
+            for _ in 0..<120 { try clean.step() }
+            let operations = clean.fileSystem.operationCount
+            for n in stride(from: 1, through: operations, by: 3) {
+                var driver = LogDriver(seed: seed, isTight: true)
+                let errno = n % 2 == 0 ? MemoryFault.inputOutputError : MemoryFault.noSpace
+                driver.fileSystem.inject(MemoryFault(after: n, errno: errno, forever: n % 5 == 0))
+                for _ in 0..<130 { try driver.step() }
+                try driver.crashAndReopen()
+                met += driver.failures + driver.noSpace
+                relieved += driver.relieved
+            }
+        }
+        #expect(met > 200)
+        #expect(relieved > 100)
+    }
+
     @Test(
         "Each kind of operation fails, for every n",
         arguments: [

@@ -16,21 +16,33 @@ struct LogDriver {
     private(set) var tornTails = 0
     private(set) var noSpace = 0
     private(set) var failures = 0
-    private(set) var recycled = 0
+    private(set) var relieved = 0
+    /// Whether the disk is small, and mostly nearly full.
+    private let isTight: Bool
+    private var capacityBytes = 1 << 40
 
-    init(seed: UInt64) {
+    init(seed: UInt64, isTight: Bool = false) {
+        self.isTight = isTight
         var random = PRNG(seed: seed)
         fileSystem = MemoryFileSystem(seed: random.next())
         options = WALOptions(
-            segmentBytes: [4096, 8192, 32768][random.next(in: 0..<3)],
+            segmentBytes: isTight ? 65536 : [4096, 8192, 32768][random.next(in: 0..<3)],
             retainedBytes: [0, 0, 20000][random.next(in: 0..<3)],
             indexStrideBytes: [1, 500, 4096][random.next(in: 0..<3)], recyclesSegments: !random.chance(oneIn: 3))
         self.random = random
+        if isTight { fileSystem.setCapacity(bytes: capacityBytes) }
     }
 
     /// One random call, or a stop of the process or the machine.
     mutating func step() throws {
         guard let log else { return try reopen() }
+        if isTight, random.chance(oneIn: 4) {
+            // Others use the disk too.
+            let free = Int(clamping: (try? fileSystem.freeBytes("wal")) ?? 0)
+            let used = capacityBytes - free
+            capacityBytes = used + [0, 3000, 10_000, 25_000, 70_000, 300_000, 1_000_000][random.next(in: 0..<7)]
+            fileSystem.setCapacity(bytes: capacityBytes)
+        }
         do {
             // A snapshot was taken over, and the log does not know it yet.
             if log.lastIndex < truncated { return try restart(log) }
@@ -40,6 +52,8 @@ struct LogDriver {
                 try log.sync()
                 model.sync()
             case 15..<18: _ = try log.prepareNextSegment(bytesMax: random.next(in: 1..<5000))
+            case 18 where isTight && random.chance(oneIn: 2):
+                if try log.giveUpRoom(through: truncated) { relieved += 1 }
             case 18:
                 // Not all that is committed: retention is by bytes, entries to resend must stay readable.
                 truncated = max(
@@ -95,6 +109,8 @@ struct LogDriver {
     mutating func crashAndReopen() throws {
         log = nil
         fileSystem.clearFaults()
+        fileSystem.setCapacity(bytes: 1 << 40)
+        capacityBytes = 1 << 40
         fileSystem.crash()
         try reopen()
     }

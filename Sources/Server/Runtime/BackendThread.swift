@@ -14,6 +14,12 @@ final class BackendThread {
     private static let reserveBytes: UInt64 = 8 << 20
     /// Bytes of records in a commit while the disk is full, about.
     private static let fullCommitBytes = 256 << 10
+    /// What of the reserve is left to removals, in bytes: what was acknowledged before waits for more room.
+    private static let removalReserveBytes: UInt64 = 4 << 20
+
+    /// Room beyond what is needed, in bytes, that ends a full disk: what comes back in small parts is not refused and taken
+    /// by turns.
+    private static let returnBytes: UInt64 = 1 << 20
 
     private let context: ServerContext
     private let writer: BackendWriter
@@ -54,14 +60,24 @@ final class BackendThread {
         guard hasRoom(for: numbers.unpersistedBytes) else {
             // Only what is persisted can be removed, and removals make room; and a snapshot waits for what is asked for.
             let removes = numbers.sweptRevision < numbers.compactRevision || numbers.pendingDeletions > 0
-            if isWanted || removes || writer.hasUnfinished {
-                _ = persist(bytesMax: Self.fullCommitBytes)
+            // The log can be cut behind what is persisted, which makes room too.
+            let drains = freeBytes >= 2 * UInt64(Self.fullCommitBytes) + Self.removalReserveBytes
+            if isWanted || removes || writer.hasUnfinished || drains, persist(bytesMax: Self.fullCommitBytes), drains {
+                return noteCommit(from: start)
             }
             return pacing.postponed(now: start)
         }
         if isWanted { persistAll() } else { _ = persist() }
-        pacing.committed(
-            from: start, to: context.clock.now(), bytes: Self.waitingBytes(context.store.numbers()))
+        noteCommit(from: start)
+    }
+
+    private func noteCommit(from start: UInt64) {
+        pacing.committed(from: start, to: context.clock.now(), bytes: Self.waitingBytes(context.store.numbers()))
+    }
+
+    /// What the disk has left, in bytes. One that cannot be asked is tried.
+    private var freeBytes: UInt64 {
+        (try? fileSystem.freeBytes(context.configuration.effectiveDataDirectory)) ?? .max
     }
 
     private static func waitingBytes(_ numbers: StoreNumbers) -> Int {
@@ -69,11 +85,13 @@ final class BackendThread {
     }
 
     /// Whether the disk, or the store's file, takes what is to be written. While it does not, what grows the store is
-    /// refused, everything that was acknowledged stays in the log, and this looks again twice a second.
+    /// refused, what was acknowledged stays in the log or is committed in small parts, and this looks again.
     private func hasRoom(for bytes: Int) -> Bool {
-        let needed = 2 * UInt64(min(bytes, CommitPacing.commitBytes)) + Self.reserveBytes
-        // A disk that cannot be asked is tried.
-        var free = (try? fileSystem.freeBytes(context.configuration.effectiveDataDirectory)) ?? .max
+        var needed = 2 * UInt64(min(bytes, CommitPacing.commitBytes)) + Self.reserveBytes
+        if context.storeDiskFull.load(ordering: .relaxed) {
+            needed = 2 * UInt64(CommitPacing.commitBytes) + Self.reserveBytes + Self.returnBytes
+        }
+        var free = freeBytes
         if free < needed {
             let sizes = writer.sizes
             free += UInt64(sizes.fileBytes - sizes.inUseBytes)

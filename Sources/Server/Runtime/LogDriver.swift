@@ -12,10 +12,12 @@ import WriteAheadLog
 /// Owner: the log thread; on a sole voter, whose heartbeats nobody waits for, the replica thread, which saves each write
 /// two hops between threads.
 final class LogDriver {
-    /// How long a write that found the disk full waits before it is tried again.
+    /// How long a write that found the disk full waits before it is tried again, and room is looked for.
     private static let diskFullRetryNanoseconds: UInt64 = 200_000_000
     /// Nothing to write for so long counts as idle.
     private static let idleNanoseconds: UInt64 = 20_000_000
+    /// The room on the disk is looked after so often at least: others use it too.
+    private static let lookNanoseconds: UInt64 = 1_000_000_000
 
     private let context: ServerContext
     private let writer: LogWriter
@@ -33,8 +35,8 @@ final class LogDriver {
 
     /// How long the owner may sleep when nothing comes in.
     var patienceNanoseconds: UInt64 {
-        if !waiting.isEmpty { return Self.diskFullRetryNanoseconds }
-        return writer.isPrepared ? .max : Self.idleNanoseconds
+        if !waiting.isEmpty || context.logDiskFull.load(ordering: .relaxed) { return Self.diskFullRetryNanoseconds }
+        return writer.isPreparing ? Self.idleNanoseconds : Self.lookNanoseconds
     }
 
     /// Writes and syncs `batches` behind what waits. Nil when there is nothing to tell: nothing to do, or the disk is full;
@@ -73,17 +75,25 @@ final class LogDriver {
     ///
     /// - Returns: the first entry on disk, when it has become another one.
     func lookAfterSegments(cut: LogIndex?, isIdle: Bool) -> LogIndex? {
-        var first: LogIndex?
         do throws(WALError) {
+            var first: LogIndex?
             if let cut { first = try writer.cut(through: cut) }
-            try writer.reserve()
-            if isIdle, !writer.isPrepared { _ = try writer.prepare() }
-            if waiting.isEmpty { setDiskFull(false) }
+            let hasRoom = try writer.reserve(now: context.clock.now())
+            first = writer.takeNewFirstIndex() ?? first
+            if isIdle, writer.isPreparing { try prepare() }
+            // What waits for room keeps the disk full, whatever is reserved for later.
+            if !hasRoom { setDiskFull(true) } else if waiting.isEmpty { setDiskFull(false) }
+            return first
         } catch {
-            guard error.code == .noSpace else { context.stopProcess("\(error)") }
-            setDiskFull(true)
+            context.stopProcess("\(error)")
         }
-        return first
+    }
+
+    /// Fills a part of the next segment. A disk without room for it, though it was reserved, costs speed only.
+    private func prepare() throws(WALError) {
+        do throws(WALError) { _ = try writer.prepare() } catch {
+            guard error.code == .noSpace else { throw error }
+        }
     }
 
     private func countBytes() {

@@ -47,6 +47,8 @@ extension MemberDriver {
 
     /// Writes and syncs what waits. Nil when there is nothing to tell.
     private func write() throws(WALError) -> LogProgress? {
+        // On a full disk the log may have given up what it kept.
+        defer { tellFirstIndex() }
         if bug == .skipSync {
             guard !unwrittenBatches.isEmpty, mayAct(oneIn: 8) else { return nil }
             var written = 0
@@ -131,6 +133,10 @@ extension MemberDriver {
         if let first = try core.logWriter.cut(through: index) { replicaInbox.append(.logBegins(at: first)) }
     }
 
+    private func tellFirstIndex() {
+        if let first = core.logWriter.takeNewFirstIndex() { replicaInbox.append(.logBegins(at: first)) }
+    }
+
     func answer(_ read: LogRead) throws(WALError) {
         output.logReads += 1
         replicaInbox.append(try core.logWriter.read(read))
@@ -139,7 +145,8 @@ extension MemberDriver {
     /// Looks after the next segment. Without room for one, the current one still takes what must pass.
     func lookAfterSegments(isIdle: Bool) throws(WALError) {
         do throws(WALError) {
-            try core.logWriter.reserve()
+            _ = try core.logWriter.reserve(now: now)
+            tellFirstIndex()
             if isIdle, !core.logWriter.isPrepared { _ = try core.logWriter.prepare() }
         } catch {
             guard error.code == .noSpace else { throw error }
