@@ -31,7 +31,8 @@ package final class Guardian: Sendable {
         var ends: [Int32] = [0, 0]
         // At once, so that no process that another test starts meanwhile keeps it open.
         let kind = Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue)
-        guard socketpair(AF_UNIX, kind, 0, &ends) == 0 else { fatalError("no pipe: \(String(cString: strerror(errno)))") }
+        let made = socketpair(AF_UNIX, kind, 0, &ends)
+        guard made == 0 else { fatalError("no pair of sockets: \(String(cString: strerror(errno)))") }
         var actions = posix_spawn_file_actions_t()
         posix_spawn_file_actions_init(&actions)
         posix_spawn_file_actions_adddup2(&actions, ends[0], 0)
