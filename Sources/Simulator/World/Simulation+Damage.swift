@@ -226,8 +226,11 @@ extension Simulation {
         else { return }
         let state = driver.core.stateMachine.published.withLock { $0 }
         if replaceMember(state, leader) { return }
+        // Also one that came after its member was removed.
         let stale = state.alarms.first { alarm in
-            alarm.kind == .corrupt && machine(alarm.member)?.wrongSince == nil && damageRandom.chance(oneIn: 3)
+            let isMember = state.members.contains { $0.id == alarm.member }
+            let isWrong = isMember && machine(alarm.member)?.wrongSince != nil
+            return alarm.kind == .corrupt && !isWrong && damageRandom.chance(oneIn: 3)
         }
         if let stale { return disarm(stale, at: leader) }
         guard let full = state.alarms.first(where: { $0.kind == .noSpace }) else { return }
