@@ -156,12 +156,13 @@ let package = Package(
                 "Leasing", "Membership", "Snapshots", "Primitives", "Simulator",
             ]),
         tests("TransportSecurityTests", ["TransportSecurity", nio, posix, embedded]),
-        tests("TransportTests", ["Transport", "TransportSecurity", "Primitives", nio, posix, embedded]),
+        tests(
+            "TransportTests", ["TestSupport", "Transport", "TransportSecurity", "Primitives", nio, posix, embedded]),
         tests(
             "PeersTests",
             [
-                "Peers", "Primitives", "IOInterfaces", "Wire", "RaftCore", "MVCC", "Snapshots", "Membership",
-                "Transport", "TransportSecurity", nio, posix, logging,
+                "TestSupport", "Peers", "Primitives", "IOInterfaces", "Wire", "RaftCore", "MVCC", "Snapshots",
+                "Membership", "Transport", "TransportSecurity", nio, posix, logging,
             ]),
         tests(
             "SimulatorTests",

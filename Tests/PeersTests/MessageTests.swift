@@ -4,6 +4,7 @@ import NIOCore
 import NIOPosix
 import Primitives
 import RaftCore
+import TestSupport
 import Testing
 import Transport
 

@@ -5,6 +5,7 @@ import NIOCore
 import Primitives
 import RaftCore
 import Snapshots
+import TestSupport
 import Testing
 import Transport
 

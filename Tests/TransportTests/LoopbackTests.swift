@@ -3,6 +3,7 @@ import NIOConcurrencyHelpers
 import NIOCore
 import NIOPosix
 import Primitives
+import TestSupport
 import Testing
 
 @testable import Transport
@@ -177,7 +178,7 @@ struct LoopbackTests {
             try await channel.closed.get()
             #expect(await failure { _ = try await channel.unary(Self.echo, []) }?.code == .unavailable)
             // Not the server's own port: a test beside this one may have been given it by now.
-            let silent = try SilentPort()
+            let silent = try ReservedPort()
             let refused = await failure {
                 let address = GRPCServer.Listener.Address.tcp(host: "127.0.0.1", port: silent.number)
                 _ = try await RPCChannel.connect(to: address, on: channel.eventLoop)

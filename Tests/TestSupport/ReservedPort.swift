@@ -1,15 +1,15 @@
-import Glibc
+import Foundation
 
-/// A port of 127.0.0.1 that refuses connections as long as this lives: a socket is bound to it and does not listen, so
-/// that nobody else is given it.
-final class SilentPort: Sendable {
-    struct Failed: Error { var errno: Int32 }
-
-    let number: Int
+/// A port of 127.0.0.1 that nobody else is given while this lives, and on which nobody listens until a member is told to:
+/// a socket is bound to it and does not listen, and, as its port may be shared, a listener may be bound beside it.
+package final class ReservedPort: Sendable {
+    package let number: Int
     private let descriptor: Int32
 
-    init() throws {
+    package init() throws {
         let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        var one: Int32 = 1
+        setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &one, socklen_t(MemoryLayout<Int32>.size))
         var address = sockaddr_in()
         address.sin_family = sa_family_t(AF_INET)
         address.sin_addr.s_addr = UInt32(INADDR_LOOPBACK).bigEndian
@@ -20,13 +20,15 @@ final class SilentPort: Sendable {
             }
         }
         guard isBound else {
-            let failed = Failed(errno: errno)
+            let reason = String(cString: strerror(errno))
             close(descriptor)
-            throw failed
+            throw TestFailure("no port could be bound: \(reason)")
         }
         self.descriptor = descriptor
         number = Int(UInt16(bigEndian: address.sin_port))
     }
 
     deinit { close(descriptor) }
+
+    package var url: String { "http://127.0.0.1:\(number)" }
 }
