@@ -10,18 +10,7 @@ enum ClusterCases {
             doc: "All members name the same leader, which is one of them, in the same term "
                 + "[rpc.proto, StatusResponse.leader]", needs: [.cluster]
         ) { context in
-            var leaders: Set<UInt64> = []
-            var members: Set<UInt64> = []
-            let deadline = ContinuousClock.now + Duration.seconds(5).patient
-            // The lead may just be changing.
-            while leaders.count != 1 || leaders.contains(0), ContinuousClock.now < deadline {
-                leaders = []
-                for endpoint in context.target.endpoints.indices {
-                    let status = try await context.status(endpoint: endpoint)
-                    leaders.insert(status.leader)
-                    members.insert(status.header.memberID)
-                }
-            }
+            let (leaders, members) = try await settledLead(context)
             try context.expectEqual(leaders.count, 1, "leaders")
             try context.expectEqual(members.count, context.target.endpoints.count, "members behind the endpoints")
             try context.expect(leaders.isSubset(of: members), "the leader is none of the members")
@@ -76,6 +65,28 @@ enum ClusterCases {
             }
         },
     ]
+
+    /// Who leads, as all endpoints tell, and who they are. The lead may just be changing: asked again for a while.
+    private static func settledLead(_ context: CaseContext) async throws -> (leaders: Set<UInt64>, members: Set<UInt64>)
+    {
+        let deadline = ContinuousClock.now + Duration.seconds(5).patient
+        while true {
+            let (leaders, members) = try await lead(context)
+            if leaders.count == 1, !leaders.contains(0) { return (leaders, members) }
+            if ContinuousClock.now >= deadline { return (leaders, members) }
+        }
+    }
+
+    private static func lead(_ context: CaseContext) async throws -> (leaders: Set<UInt64>, members: Set<UInt64>) {
+        var leaders: Set<UInt64> = []
+        var members: Set<UInt64> = []
+        for endpoint in context.target.endpoints.indices {
+            let status = try await context.status(endpoint: endpoint)
+            leaders.insert(status.leader)
+            members.insert(status.header.memberID)
+        }
+        return (leaders, members)
+    }
 
     private static let moveLeader: @Sendable (CaseContext) async throws -> Void = { context in
         let watch = try await context.watch("load/")
